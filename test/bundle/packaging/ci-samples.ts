@@ -132,9 +132,8 @@ export function versionChecks(): readonly Readonly<{
     return { file, fits: new RegExp(`^(?:${expression})$`), variable: 'VERSION' }
   }
   return [
-    ...['docs/samples/github-workflow.yml', 'docs/samples/gitlab-ci.yml', 'docs/samples/azure-pipelines.yml'].map(
-      script,
-    ),
+    ...['docs/samples/github-approval.yml', 'docs/samples/github-workflow.yml'].map(script),
+    ...['docs/samples/gitlab-ci.yml', 'docs/samples/azure-pipelines.yml'].map(script),
     ...['docs/samples/promote.sh', 'tekton/task/image-promote/samples/after-build.yaml'].map(script),
     ...['docs/samples/Jenkinsfile', 'docs/samples/Jenkinsfile-openshift'].map(groovy),
   ]

@@ -9,12 +9,15 @@ import { codeBlocks, flagProblems, inputProblems, variableProblems } from './com
 import { documents, filesIn, ROOT, read } from './files.ts'
 
 describe('the samples', () => {
-  test('docs/samples/github-workflow.yml passes inputs that exist and starts with no permissions', () => {
-    const [workflow] = documents(read('docs/samples/github-workflow.yml'))
-    expect(inputProblems(workflow)).toEqual([])
-    expect(JSON.stringify(workflow)).toContain('/image-promote@')
-    expect(workflow.permissions).toEqual({})
-  })
+  test.each(['docs/samples/github-workflow.yml', 'docs/samples/github-approval.yml'])(
+    '%s passes inputs that exist and starts with no permissions',
+    (file) => {
+      const [workflow] = documents(read(file))
+      expect(inputProblems(workflow)).toEqual([])
+      expect(JSON.stringify(workflow)).toContain('/image-promote@')
+      expect(workflow.permissions).toEqual({})
+    },
+  )
 
   test('an input that does not exist is found', () => {
     expect(inputProblems({ jobs: [{ uses: 'OWNER/image-promote@v1', with: { imagse: 'x' } }] })).toEqual([

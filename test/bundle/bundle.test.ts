@@ -13,8 +13,12 @@ import { seedSigned, textOf } from '../support/signed-layout.ts'
 import { BUNDLE, github, loadedBy, plain, promoted, start, temporary } from './run.ts'
 import { at, byPassword, differences, options, tagOf, variables, writes } from './sides.ts'
 import { tekton } from './tekton.ts'
+import { commandWithin, promotedWithin } from './within.ts'
 
-/** The committed bundle as a black box, under each of its hosts. Every test has repositories of its own. */
+/**
+ * The committed bundle as a black box, under each of its hosts. What a process adds nothing to runs in this process.
+ * Every test has repositories of its own.
+ */
 
 const INDEX = makeIndex({ seed: 11 })
 const IMAGE = makeImage({ seed: 12 })
@@ -166,11 +170,14 @@ describe('as the step of the Tekton Task', () => {
 
   test.concurrent('a docker secret and params are enough where there are no clusters, and no workspace is needed', async () => {
     const auth = Buffer.from(`${BASIC.user}:${BASIC.password}`).toString('base64')
-    const run = await tekton({
-      images: ['team/app:v1=tkn/app:v1', 'team/app:v1=tkn/other:v2'],
-      params: { 'source-registry': guarded.url.origin, 'destination-registry': right.url.origin, jobs: '2' },
-      workspaces: { 'source-auth': { '.dockerconfigjson': JSON.stringify({ auths: { [guarded.host]: { auth } } }) } },
-    })
+    const run = await tekton(
+      {
+        images: ['team/app:v1=tkn/app:v1', 'team/app:v1=tkn/other:v2'],
+        params: { 'source-registry': guarded.url.origin, 'destination-registry': right.url.origin, jobs: '2' },
+        workspaces: { 'source-auth': { '.dockerconfigjson': JSON.stringify({ auths: { [guarded.host]: { auth } } }) } },
+      },
+      commandWithin,
+    )
     expect([run.code, run.stdout]).toEqual([0, ''])
     expect(run.results).toMatchObject({ digest: IMAGE.root.digest, promoted: '2', report: '' })
     expect(run.reports).toEqual({})
@@ -199,10 +206,13 @@ describe('as the step of the Tekton Task', () => {
   })
 
   test.concurrent('an image that fails leaves all results, and a step that fails with 3', async () => {
-    const run = await tekton({
-      images: ['team/absent:v1=tkn/absent:v1', 'team/app:v1=tkn/third:v1'],
-      params: { 'source-registry': left.url.origin, 'destination-registry': right.url.origin },
-    })
+    const run = await tekton(
+      {
+        images: ['team/absent:v1=tkn/absent:v1', 'team/app:v1=tkn/third:v1'],
+        params: { 'source-registry': left.url.origin, 'destination-registry': right.url.origin },
+      },
+      commandWithin,
+    )
     expect([run.code, run.stdout]).toEqual([3, ''])
     expect(run.results).toMatchObject({ digest: '', promoted: '1', report: '' })
     expect(run.rows.map(({ status }) => status)).toEqual(['failed', 'promoted'])
@@ -223,7 +233,7 @@ describe('as a command', () => {
   })
 
   test.concurrent('without it nothing is on stdout', async () => {
-    const run = await plain(['--', 'team/app:v1=cli/text:v1'], between())
+    const run = await commandWithin(['--', 'team/app:v1=cli/text:v1'], between())
     expect([run.code, run.stdout]).toEqual([0, ''])
     expect(run.stderr).toContain('Promoted 1')
   })
@@ -237,7 +247,7 @@ describe('as a command', () => {
 
   test.concurrent('`--progress quiet` prints errors and nothing but errors', async () => {
     const argv = ['--progress', 'quiet', '--', 'team/app:v1=cli/quiet:v1', 'team/absent:v1=cli/quiet:v2']
-    const run = await plain(argv, between())
+    const run = await commandWithin(argv, between())
     expect([run.code, run.stdout]).toEqual([3, ''])
     expect(run.stderr).toMatch(/^error: Failed: \S+\/cli\/quiet:v2 \[NOT_FOUND, source\]\n/)
     expect(run.stderr.split('\n').filter((line) => line !== '' && !/^(error: | {2})/.test(line))).toEqual([])
@@ -245,7 +255,7 @@ describe('as a command', () => {
 
   test.concurrent('`--progress json` prints one event a line, each of which parses', async () => {
     const argv = ['--progress', 'json', '--', 'team/multi:v1=cli/events:v1', 'team/absent:v1=cli/events:v2']
-    const run = await plain(argv, between())
+    const run = await commandWithin(argv, between())
     expect([run.code, run.stdout]).toEqual([3, ''])
     const lines = run.stderr.split('\n')
     expect(lines.pop()).toBe('')
@@ -260,7 +270,7 @@ describe('as a command', () => {
 
   test.concurrent('one image of several that fails keeps no other from its place: exit code 3', async () => {
     const lines = ['team/app:v1=several/app:v1', 'team/absent:v1=several/absent:v1', 'team/multi:v1=several/multi:v1']
-    const run = await promoted(['--', ...lines], between())
+    const run = await promotedWithin(['--', ...lines], between())
     expect(run.code).toBe(3)
     expect(run.report.status).toBe('partial')
     expect(run.report.images.map(({ status }) => status)).toEqual(['promoted', 'failed', 'promoted'])
@@ -269,7 +279,7 @@ describe('as a command', () => {
   })
 
   test.concurrent('when every image fails it ends with 1', async () => {
-    const run = await promoted(['--', 'team/absent:v1=no/one:v1', 'team/app:v9=no/two:v1'], between())
+    const run = await promotedWithin(['--', 'team/absent:v1=no/one:v1', 'team/app:v9=no/two:v1'], between())
     expect(run.code).toBe(1)
     expect(run.report).toMatchObject({
       status: 'failed',
@@ -288,7 +298,7 @@ describe('as a command', () => {
   test.concurrent('bad inputs end with 2, all of them told at once, and nothing is contacted', async () => {
     const [source, destination] = await Promise.all([startRegistry(), startRegistry()])
     const argv = ['--jobs', '0', '--source-password', 'x', '--no-such', '--', 'Team/App:v1', 'a/b:', 'c/d:1@e']
-    const run = await plain(argv, { env: variables(options(at(source), at(destination))) })
+    const run = await commandWithin(argv, { env: variables(options(at(source), at(destination))) })
     await Promise.all([source.close(), destination.close()])
     expect([run.code, run.stdout]).toEqual([2, ''])
     const [first = '', ...problems] = run.stderr.trimEnd().split('\n')

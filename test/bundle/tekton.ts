@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import type { Row } from '../../src/report/model.ts'
-import { type Result, start, temporary, type Variables } from './run.ts'
+import { plain, type Result, temporary, type Variables } from './run.ts'
 
 /** The step of `tekton/task/image-promote/image-promote.yaml`, started with what Tekton makes of it: variables, workspaces and results. */
 
@@ -40,7 +40,11 @@ export type TektonResult = Result &
     reports: Variables
   }>
 
-export async function tekton({ images, params = {}, workspaces = {} }: TaskRun): Promise<TektonResult> {
+/** @param run starts the bundle; or runs what is in it within this process. */
+export async function tekton(
+  { images, params = {}, workspaces = {} }: TaskRun,
+  run: (argv: readonly string[], given: Readonly<{ env: Variables }>) => Promise<Result> = plain,
+): Promise<TektonResult> {
   const [step] = spec.steps
   if (step === undefined) throw new Error('the Task has no step')
   const folder = temporary()
@@ -62,7 +66,7 @@ export async function tekton({ images, params = {}, workspaces = {} }: TaskRun):
   const args = step.args.flatMap((arg) => (arg === '$(params.images[*])' ? images : [fill(arg)]))
   const env = Object.fromEntries(step.env.map(({ name, value = '' }) => [name, fill(value)]))
   try {
-    const result = await start(args, { env }).ended
+    const result = await run(args, { env })
     const written = spec.results.flatMap(({ name }) => {
       const text = readIfThere(join(folder.path, 'results', name))
       return text === undefined ? [] : [[name, text]]

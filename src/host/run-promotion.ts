@@ -1,5 +1,5 @@
+import './no-generated-code.ts'
 import { setTimeout as wait } from 'node:timers/promises'
-import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { EXIT, PromoteError } from '../core/errors.ts'
 import { checkWritable, isSameFile, readInput } from '../core/files.ts'
@@ -15,9 +15,6 @@ import { createGithubHost, createStepHost, loadRunner } from './github.ts'
 import type { Host } from './host.ts'
 import { cleanText, describeError } from './log.ts'
 import { createTektonHost } from './tekton.ts'
-
-// Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
-z.config({ jitless: true })
 
 export type Promote = (config: Config, host: Host, context: Context) => Promise<Report>
 

@@ -34601,7 +34601,7 @@ function inheritable({ env, secrets }) {
 
 /***/ }),
 
-/***/ 3609:
+/***/ 417:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -34612,10 +34612,16 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // UNUSED EXPORTS: chooseHost, hostKind
 
-// EXTERNAL MODULE: external "node:timers/promises"
-var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/zod/v4/core/core.js
 var core = __nccwpck_require__(8532);
+;// CONCATENATED MODULE: ./lib/host/no-generated-code.js
+
+// Without this, zod evaluates generated code for each schema, which a program with production credentials must not do. The
+// file is imported before all others: zod decides when a schema is made.
+core/* config */.$W({ jitless: true });
+
+// EXTERNAL MODULE: external "node:timers/promises"
+var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/files.js
@@ -35879,8 +35885,6 @@ function orProblem(what, call, problems) {
 
 
 
-// Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
-core/* config */.$W({ jitless: true });
 async function run(invocation) {
     const { argv, env, streams, signal } = invocation;
     const host = await chooseHost(argv, env, streams);
@@ -63118,7 +63122,7 @@ async function main(argv) {
         process.stdout.write(`${answer}\n`);
         return errors/* EXIT */.dc.done;
     }
-    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3609));
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 417));
     return run({
         argv,
         env: process.env,

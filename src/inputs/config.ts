@@ -30,11 +30,11 @@ export type ImagePair = Readonly<{
   approved?: ReadonlyMap<string, ApprovedImage> | undefined // of an approved plan, by the names of the destinations
 }>
 
-/** Many tags of one repository; each keeps its name in the other. Neither reference has a tag or a digest. */
+/** Many tags of one repository, or of all those that `*` in its name stands for. Neither reference has a digest. */
 export type ImageSet = Readonly<{
   source: Reference
-  destination: Reference
+  destination: Reference // with a tag only where the selection names a single one, which gets that name
   select: Selection
-  exclude?: readonly string[] | undefined // globs: :TAG, or NAME:TAG
+  exclude?: readonly string[] | undefined // globs: NAME of repositories, :TAG or NAME:TAG of tags
   platforms?: readonly Platform[] | undefined
 }>

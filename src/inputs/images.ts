@@ -12,7 +12,7 @@ import {
 } from '../oci/reference.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { splitList } from './reader.ts'
-import { describeSelection, type Selection } from './tag-selection.ts'
+import { describeSelection, onlyTag, type Selection } from './tag-selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/
@@ -21,6 +21,8 @@ const USERINFO_ALL = new RegExp(USERINFO, 'g')
 const SEPARATORS = 'write one image per line or comma, and "=" between source and destination'
 
 const DEFAULT_TAG = 'latest'
+/** In the place of `*` while a reference is checked. */
+const STAND_IN = 'z0name0z'
 
 /**
  * `SRC` or `SRC=DST` items; a JSON list of them is read too. DST without a tag inherits SRC's; SRC alone keeps the name, at the
@@ -73,8 +75,10 @@ export function parsePair(item: string): ImagePair | ImageSet {
   if (from === '' || to === '')
     throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`)
 
-  const [, repository, glob] = isLayout(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? [])
-  if (repository !== undefined && glob !== undefined) return parseSet(repository, to, { glob })
+  // Paths of layouts may have these characters, too.
+  const pattern = isLayout(from) ? undefined : /^(?=.*[*?])([^@]*?)(?::([\w.*?-]+))?$/.exec(from)
+  const [, repository, glob = DEFAULT_TAG] = pattern ?? []
+  if (repository !== undefined) return parseSet(repository, to, { glob })
   const source = readReference(from)
   const destination = to === undefined ? undefined : readReference(to)
   if (destination?.digest !== undefined)
@@ -90,30 +94,48 @@ export function parsePair(item: string): ImagePair | ImageSet {
 
 /** @throws Error as `parsePair`. */
 export function parseSet(from: string, to: string | undefined, select: Selection): ImageSet {
-  const source = readReference(from)
-  const destination = to === undefined ? undefined : readReference(to)
+  const source = readRepository(from)
+  const destination = to === undefined ? { host: undefined, repository: source.repository } : readRepository(to)
+  const mayRename = onlyTag(select) !== undefined && isProject(source)
   for (const [text, reference] of [
     [from, source],
     [to ?? '', destination],
   ] as const) {
-    if (reference?.layout !== undefined) throw new Error(`${shown(text)}: tags are selected in registries only`)
-    if (reference?.tag !== undefined || reference?.digest !== undefined)
+    const { layout, tag, digest }: Reference = reference
+    if (layout !== undefined) throw new Error(`${shown(text)}: tags are selected in registries only`)
+    if (digest !== undefined || (tag !== undefined && !(mayRename && text === to)))
       throw new Error(
         `${shown(text)}: several tags are promoted from repository to repository: write ${quote(formatReference({ ...reference, tag: undefined, digest: undefined }))}`,
       )
   }
-  return { source, destination: destination ?? { host: undefined, repository: source.repository }, select }
+  if (isProject(source) === isProject(destination)) return { source, destination, select }
+  throw new Error(`${shown(to ?? '')}: "*" stands for the names of repositories on both sides, as in test/*=prod/*`)
 }
 
-/** A pattern of `exclude`: `:TAG` or `NAME:TAG`, with `*` and `?`. @throws Error as `parsePair`. */
+/** `test/*` and `test/api-*` are repositories of one project; with `**` also those below, as in `test/team/app`. */
+function readRepository(text: string): Reference {
+  const [stars, ...more] = text.match(/\*+/g) ?? []
+  if (stars === undefined || isLayout(text)) return readReference(text)
+  const reference = readReference(text.replace(stars, STAND_IN))
+  const repository = reference.repository.replace(STAND_IN, stars)
+  if (more.length === 0 && /^[^*]*\*{1,2}[^*/]*$/.test(repository)) return { ...reference, repository }
+  throw new Error(`${shown(text)}: "*" (or "**") stands once, in the last part of a repository, as in test/*`)
+}
+
+/** A pattern of `exclude`: NAME, :TAG or NAME:TAG, with `*` and `?`. @throws Error as `parsePair`. */
 export function parseExclude(text: string): string {
-  if (/^[a-z0-9._/*?-]*:[\w.*?-]+$/.test(text)) return text
-  throw new Error(`${quote(text)} is none of :TAG and NAME:TAG; * and ? stand for any characters and for one`)
+  if (/^(?=.)[a-z0-9._/*?-]*(?::[\w.*?-]+)?$/.test(text)) return text
+  throw new Error(`${quote(text)} is none of NAME, :TAG and NAME:TAG; * and ? stand for any characters and for one`)
+}
+
+/** Whether the repository stands for several. */
+export function isProject({ repository }: Reference): boolean {
+  return repository.includes('*')
 }
 
 export function likeImage({ source, destination, select }: ImageSet): ImagePair {
   const tag = describeSelection(select)
-  return { source: { ...source, tag }, destination: { ...destination, tag } }
+  return { source: { ...source, tag }, destination: { ...destination, tag: destination.tag ?? tag } }
 }
 
 /** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */

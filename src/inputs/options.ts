@@ -38,7 +38,7 @@ const FOREIGN = 'Copy non-distributable layers from their URLs: true, or a list 
 const WHAT: readonly Row[] = [
   row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
   row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
-  row('exclude', 'list', 'Tags to leave out of what selections find: :TAG or NAME:TAG, with * and ?.'),
+  row('exclude', 'list', 'Leave out of what * and selections find: NAME, :TAG or NAME:TAG, with * and ?.'),
   row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
     default: 'all',
   }),

@@ -62,12 +62,8 @@ export type Selection = z.infer<typeof selectionSchema>
 /** The tags that are meant, and why the others are not: the reason, and the tags that it keeps out. */
 export type Chosen = Readonly<{ tags: readonly string[]; leftOut: ReadonlyMap<string, readonly string[]> }>
 
-/** When images were made. It is asked only for tags that the other conditions have left. */
-export type Times = Readonly<{
-  /** Milliseconds since 1970; undefined where nothing tells. */
-  of: (tag: string) => Promise<number | undefined>
-  now: number
-}>
+/** When images were made (milliseconds since 1970; undefined where nothing tells). It is asked for what other conditions left. */
+export type Times = Readonly<{ of: (tag: string) => Promise<number | undefined>; now: number }>
 
 /**
  * The tags that are meant, sorted; with `latest` the newest first. `latest` alone counts releases only.
@@ -92,10 +88,8 @@ export async function selectTags(selection: Selection, tags: Iterable<string>, t
   if (matched !== undefined) sift((tag) => (matched.has(tag) ? undefined : `not like /${regex}/`))
   const versions = new Map(left.map((tag) => [tag, versionOf(matched?.get(tag) ?? tag)]))
   const version = (tag: string) => versions.get(tag) ?? null
-  if (semver !== undefined) {
-    const range = new Range(semver)
-    sift((tag) => whyNotIn(range, version(tag), semver))
-  }
+  const range = new Range(semver ?? '*')
+  if (semver !== undefined) sift((tag) => whyNotIn(range, version(tag)))
   const made = new Map<string, number>()
   if (age !== undefined || by === 'created') {
     await Promise.all(left.map(async (tag) => made.set(tag, (await times?.of(tag)) ?? Number.NaN)))
@@ -104,8 +98,8 @@ export async function selectTags(selection: Selection, tags: Iterable<string>, t
     sift((tag) => ((made.get(tag) ?? 0) < oldest ? `older than ${age}` : undefined))
   }
   if (latest === undefined) return { tags: left, leftOut }
-  const isChosen = (like ?? regex ?? semver) !== undefined
-  if (by !== 'created') sift((tag) => whyNotCounted(version(tag), isChosen))
+  const isAlone = (like ?? regex ?? semver) === undefined
+  if (by !== 'created') sift((tag) => (isAlone || version(tag) === null ? whyNotIn(range, version(tag)) : undefined))
   const time = (tag: string) => (by === 'created' ? (made.get(tag) ?? 0) : 0)
   const ordered = left.toSorted((a, b) => time(b) - time(a) || compareVersions(version(a), version(b)))
   const newest = new Set(ordered.slice(0, latest))
@@ -125,17 +119,12 @@ function versionOf(text: string): SemVer | null {
 }
 
 /** npm's rule: what has a suffix is in a range only where the range names the suffix of the same three numbers. */
-function whyNotIn(range: Range, version: SemVer | null, text: string): string | undefined {
+function whyNotIn(range: Range, version: SemVer | null): string | undefined {
   if (version === null) return 'not a version'
   if (range.test(version)) return undefined
   const { major, minor, patch, prerelease } = version
   const isSuffix = prerelease.length > 0 && range.test(`${major}.${minor}.${patch}`)
-  return isSuffix ? 'a prerelease or variant' : `not in ${text}`
-}
-
-function whyNotCounted(version: SemVer | null, isChosen: boolean): string | undefined {
-  if (version === null) return 'not a version'
-  return isChosen || version.prerelease.length === 0 ? undefined : 'a prerelease or variant'
+  return isSuffix ? 'a prerelease or variant' : `not in ${range.raw}`
 }
 
 /** The highest first; what is not a version comes last. */

@@ -41,6 +41,11 @@ export function isTag(text: string): boolean {
   return TAG.test(text)
 }
 
+/** Names that a server lists become paths of requests. */
+export function isRepository(text: string): boolean {
+  return text.length <= LONGEST_REPOSITORY && text.split('/').every((component) => COMPONENT.test(component))
+}
+
 /**
  * `docker://` is stripped; a first component with `.` or `:`, or `localhost`, is a host; `docker.io` gets `library/`.
  * @throws PromoteError USAGE that says what is wrong with which part.

@@ -162,6 +162,8 @@ function answersOf(streams: Streams, kube: Kubernetes) {
      * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
      */
     ensureStream: streams.ensure,
+    /** The repositories of a project. Fails with DENIED where they may not be listed. */
+    repositoriesOf: streams.names,
     /**
      * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
      * why the tag has no image; warns if the latest import failed and an older image is there.

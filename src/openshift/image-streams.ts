@@ -24,6 +24,7 @@ import {
   type Stream,
   type StreamName,
   splitRepository,
+  streamListSchema,
   streamPath,
   streamSchema,
   streamsPath,
@@ -60,7 +61,12 @@ export function openStreams(kube: Kubernetes, user: string) {
     layers.remember(repository, { state: 'found', value: NO_LAYERS })
     return 'created'
   })
-  return { read, layers, ensure }
+  const names = async (namespace: string): Promise<readonly string[]> => {
+    const streams = await listStreams(kube, namespace, user)
+    for (const stream of streams) read.remember(`${namespace}/${stream.name}`, { state: 'found', value: stream })
+    return streams.map(({ name }) => `${namespace}/${name}`)
+  }
+  return { read, layers, ensure, names }
 }
 
 function rememberAnswers<T>(ask: (repository: string) => Promise<T>) {
@@ -121,6 +127,29 @@ export async function readLayers(kube: Kubernetes, repository: string): Promise<
     kube.context.log.debug(`${message} The promotion goes on without it.`)
     return { state: 'unread', exists: status === 200 }
   }
+}
+
+/** Streams of a page: with a few hundred tags each they stay below the limit of one answer. */
+const PAGE = 50
+const MOST_PAGES = 2000
+
+/** All image streams of a project. `view`, `edit` and `registry-viewer` may list them, pullers may not. */
+async function listStreams(kube: Kubernetes, namespace: string, user: string): Promise<readonly Stream[]> {
+  const tried = `Listing the image streams of ${namespace} as ${user}`
+  const found: Stream[] = []
+  for (let page = 1, after = ''; page === 1 || after !== ''; page += 1) {
+    const query = `limit=${PAGE}&continue=${encodeURIComponent(after)}`
+    const reply = await kube.request('GET', `${streamsPath(namespace)}?${query}`, { limit: STREAM_LIMIT })
+    if (reply.status === 403 && !reply.html) {
+      const hint = `Check the project's name. If it is right, let an administrator of it run: oc policy add-role-to-user registry-viewer ${word(user)} -n ${namespace}   (or name the images one by one.)`
+      throw refusal('DENIED', reply, tried, kube, hint)
+    }
+    const { items, metadata } = decode(ok(reply, tried, kube), streamListSchema, tried, kube)
+    found.push(...items)
+    after = metadata?.continue ?? ''
+    if (page > MOST_PAGES) throw new PromoteError('PROTOCOL', `${tried}: the list does not end.`, { side: kube.side })
+  }
+  return found
 }
 
 function missing(reply: Reply): Exclude<Found<never>, { state: 'found' }> | undefined {

@@ -51,7 +51,7 @@ const EMPTY_400_TRIES = 3
 export function createEndpoint(options: RegistryOptions) {
   const { side, base, repository, context } = options
   const name = `${base.host}/${repository}`
-  const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
+  const scopes = scopesOf(repository)
   const sendScoped = async (access: Access, request: Request): Promise<Response> => {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
     for (let attempt = 1; ; attempt += 1) {
@@ -90,7 +90,7 @@ export function createEndpoint(options: RegistryOptions) {
       return isOpenShiftHere ? NOT_KNOWN : undefined
     },
     /** `manifests/latest` → its address. */
-    url: (path: string) => new URL(`/v2/${repository}/${path}`, base),
+    url: (path: string) => new URL(`/v2/${repository}${path && '/'}${path}`, base),
     /** Sends with the scopes that `access` needs; any status resolves. */
     call,
     /** What a refusal means. Consumes the answer. */
@@ -98,6 +98,14 @@ export function createEndpoint(options: RegistryOptions) {
       toPromoteError(options, name, res, what, access, tag),
   }
 }
+
+function scopesOf(repository: string): Readonly<Record<Access, readonly string[]>> {
+  const pull = repository === CATALOG ? 'registry:catalog:*' : `repository:${repository}:pull`
+  return { pull: [pull], push: [`repository:${repository}:pull,push`] }
+}
+
+/** In the place of a repository: the list of all of them (distribution's `_catalog`). */
+export const CATALOG = '_catalog'
 
 const NOT_KNOWN: Evidence = { imports: 'unknown', named: undefined }
 

@@ -16,17 +16,21 @@ import type { Manifests } from './manifests.ts'
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100
 /** Registries page by 50 (Quay) to 1,000; a repository with more tags is refused. */
-const MOST_TAG_PAGES = 2000
-const MOST_TAGS = 200_000
+const MOST_NAME_PAGES = 2000
+const MOST_NAMES = 200_000
 /** 65,000 tags of 128 characters. */
-const TAGS_LIMIT = 8 * 1024 * 1024
+const NAMES_LIMIT = 8 * 1024 * 1024
 
 /** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
 const indexSchema = z.object({
   mediaType: z.literal(MEDIA_TYPE.ociIndex).nullish(),
   manifests: z.array(z.unknown()).max(40_000).nullable(),
 })
-const tagsSchema = z.object({ tags: z.array(z.unknown()).max(MOST_TAGS).nullable() })
+const names = z.array(z.unknown()).max(MOST_NAMES).nullable()
+const namesSchema = z.union([
+  z.object({ tags: names }).transform(({ tags }) => tags),
+  z.object({ repositories: names }).transform(({ repositories }) => repositories),
+])
 
 type List<T> = Readonly<{
   /** For messages: `listing the tags`. */
@@ -79,16 +83,7 @@ export function createListings(endpoint: Endpoint, manifests: Manifests) {
       }
       return []
     },
-    async listTags(): Promise<readonly string[]> {
-      const found = new Set<string>()
-      const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES }
-      // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
-      for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
-        for (const tag of tags ?? []) if (typeof tag === 'string' && isTag(tag)) found.add(tag)
-        if (found.size > MOST_TAGS) throw unfinished(endpoint, 'listing the tags', 'it does not end')
-      }
-      return [...found]
-    },
+    listTags: async () => (await listNames(endpoint, 'tags/list', 'listing the tags')).filter(isTag),
     /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
     async lists(subject: Digest, digest: Digest): Promise<boolean> {
       missing = false
@@ -96,6 +91,33 @@ export function createListings(endpoint: Endpoint, manifests: Manifests) {
       return listed?.found.some((each) => each.digest === digest) ?? false
     },
   }
+}
+
+/**
+ * The repositories of a registry. `endpoint` is that of its catalog.
+ * @throws PromoteError also where a registry has no such list, or none for this account.
+ */
+export async function listRepositories(endpoint: Endpoint): Promise<readonly string[]> {
+  try {
+    return await listNames(endpoint, '', 'listing the repositories')
+  } catch (thrown) {
+    const error = asPromoteError(thrown, endpoint.side)
+    const { code, status = 0 } = error
+    if (![400, 401, 403, 404, 405, 501].includes(status) || /_REJECTED$/.test(code)) throw error
+    const hint = 'Many registries list their repositories for administrators only, or not: name the images one by one.'
+    throw error.with(code === 'CREDENTIAL_MISSING' ? { hint: `${error.hint} ${hint}` } : { code: 'UNSUPPORTED', hint })
+  }
+}
+
+/** Without `n` (distribution-spec "Listing Tags"), because OpenShift cuts pages out of an unsorted list and so loses tags. */
+async function listNames(endpoint: Endpoint, path: string, what: string): Promise<readonly string[]> {
+  const found = new Set<string>()
+  const list = { path, what, schema: namesSchema, limit: NAMES_LIMIT, most: MOST_NAME_PAGES }
+  for await (const page of pages(endpoint, list)) {
+    for (const name of page ?? []) if (typeof name === 'string') found.add(name)
+    if (found.size > MOST_NAMES) throw unfinished(endpoint, what, 'it does not end')
+  }
+  return [...found]
 }
 
 /**

@@ -18,7 +18,9 @@ import {
   splitLayoutName,
 } from '../oci/reference.ts'
 import type { Cluster } from '../openshift/cluster.ts'
+import { CATALOG, createEndpoint } from '../registry/endpoint.ts'
 import { withForeign } from '../registry/external-layers.ts'
+import { listRepositories } from '../registry/listings.ts'
 import { openRepository } from '../registry/repository.ts'
 import { isPublic } from '../transport/public-address.ts'
 
@@ -32,6 +34,8 @@ export type Repository = Readonly<{
   cluster: Cluster | undefined
   /** Tag of the image in a layout, when the reference names none. */
   tag?: string
+  /** The names of all repositories of the registry. Missing for a layout. */
+  catalog?: () => Promise<readonly string[]>
   /** Writes an archive. To be called after the last tag; nothing is at the archive's path before. */
   finish?: () => Promise<void>
 }>
@@ -67,7 +71,7 @@ export function openRepositories(
     const login = own?.login ?? (await loginFor(side, address, reference, explicit, options))
     if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
       context.log.warn(notItsRegistry(side, base))
-    const store = openRepository({
+    const at = {
       side: side.side,
       base,
       send: network.as(base, login),
@@ -77,8 +81,9 @@ export function openRepositories(
       stallTimeout: config.stallTimeout,
       context,
       ...(own && clusterHelp(own, path)),
-    })
-    return { store: foreign.withLayers(store), origin: base.origin, path, cluster: own }
+    }
+    const catalog = () => listRepositories(createEndpoint({ ...at, repository: CATALOG }))
+    return { store: foreign.withLayers(openRepository(at)), origin: base.origin, path, cluster: own, catalog }
   }
 
   return {

@@ -58,8 +58,17 @@ describe('a line with a glob', () => {
       '"prod/app:v1": several tags are promoted from repository to repository: write "prod/app"',
     ],
     [`dev/app:v*@${NEW}=prod/app`, 'is not an image reference'],
-    ['dev/*:v1=prod/app', 'is not an image reference'],
-    ['dev/app:v*=prod/*', 'is not an image reference'],
+    ['dev/*:v1=prod/app', '"prod/app": "*" stands for the names of repositories on both sides'],
+    ['dev/app:v*=prod/*', '"prod/*": "*" stands for the names of repositories on both sides'],
+    ['dev/app:1=prod/*', 'is not an image reference'],
+    ['dev/*/app:1=prod/*', '"dev/*/app": "*" (or "**") stands once, in the last part of a repository'],
+    ['dev/***:1=prod/*', '"dev/***": "*" (or "**") stands once'],
+    ['dev/*-*:1=prod/*', 'is not an image reference'],
+    ['*.example.com/app:1=prod/*', '"*" (or "**") stands once'],
+    ['dev/A*:1=prod/*', 'a repository is lower case'],
+    ['dev/*:1.*=prod/*:1', 'several tags are promoted from repository to repository: write "prod/*"'],
+    [`dev/*@${NEW}=prod/*`, 'is not an image reference'],
+    ['dev/*:1=oci:folder', 'tags are selected in registries only'],
     ['dev/app:v*=oci:folder', 'tags are selected in registries only'],
   ])('%s is refused', (line, problem) => {
     const problems = problemsOf(withImages(line))
@@ -80,22 +89,44 @@ describe('a line with a glob', () => {
   })
 })
 
-describe('exclude', () => {
-  it('leaves out what all sets of the run, or one of them, would find', () => {
-    const list = '- { source: dev/app, destination: prod/app, tags: { semver: ^1 }, exclude: ["app:*-rc*"] }'
-    const flags = ['--exclude', ':edge', '--', 'dev/web:v*=prod/web']
+describe('a line with "*" for the repository', () => {
+  test.each<[line: string, source: string, tag: string, destination: object]>([
+    ['dev/*:1.9.2=prod/*', 'dev/*', '1.9.2', { repository: 'prod/*' }],
+    ['dev/*=prod/*', 'dev/*', 'latest', { repository: 'prod/*' }],
+    ['dev/*:1.9.2', 'dev/*', '1.9.2', { repository: 'dev/*' }],
+    ['dev/*:v1.*=prod/team-*', 'dev/*', 'v1.*', { repository: 'prod/team-*' }],
+    ['dev/**:1=prod/**', 'dev/**', '1', { repository: 'prod/**' }],
+    ['dev/api-*:1=prod/*', 'dev/api-*', '1', { repository: 'prod/*' }],
+    ['**:1=mirror/**', '**', '1', { repository: 'mirror/**' }],
+    ['dev/*:1=prod/*:stable', 'dev/*', '1', { repository: 'prod/*', tag: 'stable' }],
+    ['dev/*:1=quay.io/org/*', 'dev/*', '1', { host: 'quay.io', repository: 'org/*' }],
+  ])('%s', (line, source, glob, destination) => {
+    const [set, ...more] = configOf(withImages(line)).sets
+    expect([set, more]).toEqual([{ source: { repository: source }, select: { glob }, destination, exclude: [] }, []])
+  })
+
+  it('may have additional tags where it names one tag, which each of the repositories gets', () => {
+    const given = (image: string) => ({ argv: [...REGISTRIES, '--additional-tags', 'stable', '--', image] })
+    expect(configOf(given('dev/*:1=prod/*')).additionalTags).toEqual(['stable'])
+    expect(problemsOf(given('dev/*:1.*=prod/*'))).toEqual([expect.stringContaining('go with images that are named')])
+  })
+
+  it('leaves out what exclude names, and all sets of the run do', () => {
+    const list = '- { source: dev/*, destination: prod/*, tags: { semver: ^1 }, exclude: [tmp-*, "app:*-rc*"] }'
+    const flags = ['--exclude', ':edge', '--exclude', 'dev/x*', '--', 'dev/*:2=prod/*']
     const { sets } = configOf({ argv: [...REGISTRIES, '--image-list', list, ...flags] })
-    expect(sets.map(({ exclude }) => exclude)).toEqual([[':edge'], ['app:*-rc*', ':edge']])
+    const both = [':edge', 'dev/x*']
+    expect(sets.map(({ exclude }) => exclude)).toEqual([both, ['tmp-*', 'app:*-rc*', ...both]])
   })
 
   test.each<[flags: string[], problem: string]>([
-    [['--exclude', ':tmp', '--', 'dev/app:1'], '--exclude: goes with selections'],
-    [['--exclude', 'TMP', '--', 'dev/app:*'], '--exclude: "TMP" is none of'],
-    [['--exclude', 'a:b:c', '--', 'dev/app:*'], '--exclude: "a:b:c" is none of'],
-    [['--exclude', 'a:', '--', 'dev/app:*'], '--exclude: "a:" is none of'],
-    [['--image-list', '- { source: dev/app:1, exclude: ":a" }'], 'exclude is for selections, not for one image'],
-    [['--image-list', '- { source: "dev/app:*", exclude: A }'], '"A" is none of'],
-    [['--image-list', `- { source: "dev/app:*", expect-current: ${OLD} }`], 'is for one tag, not for a selection'],
+    [['--exclude', 'tmp', '--', 'dev/app:1'], '--exclude: goes with selections'],
+    [['--exclude', 'TMP', '--', 'dev/*:1'], '--exclude: "TMP" is none of NAME, :TAG and NAME:TAG'],
+    [['--exclude', 'a:b:c', '--', 'dev/*:1'], '--exclude: "a:b:c" is none of'],
+    [['--exclude', 'a:', '--', 'dev/*:1'], '--exclude: "a:" is none of'],
+    [['--image-list', '- { source: dev/app:1, exclude: a }'], 'exclude is for selections, not for one image'],
+    [['--image-list', '- { source: dev/*, exclude: A }'], '"A" is none of'],
+    [['--image-list', `- { source: "dev/*:1", expect-current: ${OLD} }`], 'is for one tag, not for a selection'],
   ])('%j is refused', (flags, problem) => {
     const problems = problemsOf({ argv: [...REGISTRIES, ...flags] })
     expect(problems).toEqual([expect.stringContaining(problem)])

@@ -1,28 +1,16 @@
 import type { TagState } from '../oci/digest.ts'
 import { linked } from '../oci/manifest.ts'
 import { attachedThere, type TagDecision } from './attached-tags.ts'
-import type { Attached, Bytes, PlannedStep, TagMove } from './events.ts'
+import type { Bytes, PlannedStep, TagMove } from './events.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
 import type { Survey } from './survey.ts'
 
 export type Step = Readonly<{ do: 'skip' | 'mount' | 'copy' | 'push'; node: Node; why: string }>
 
-export type Plan = Readonly<{
-  graph: Graph
-  /** In upload order. */
-  steps: ReadonlyMap<Key, Step>
-  /** The tags that must be written, after all steps. */
-  tags: readonly TagMove[]
-  /** The root is put by digest before its tag, because something is attached to it, or it is attached to something. */
-  rootByDigest: boolean
-  bytes: Bytes
-  /** What is attached to the image at the destination after the run. */
-  attached: readonly Attached[]
-  attachedTags: Survey['attachedTags']
-}>
+export type Plan = Readonly<ReturnType<typeof makePlan>>
 
 /** Pure: what a run will do, and why. */
-export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undefined): Plan {
+export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undefined) {
   const wanted = wantedNodes(graph, survey)
   const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }))
   const steps = new Map(nodes.map((node) => [node.key, stepFor(node, survey, mountFrom)]))
@@ -34,10 +22,14 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     .filter(({ from, to }) => from !== to || !isStored)
   return {
     graph,
-    steps,
-    tags,
+    /** In upload order. */
+    steps: steps as ReadonlyMap<Key, Step>,
+    /** The tags that must be written, after all steps. */
+    tags: tags as readonly TagMove[],
+    /** The root is put by digest before its tag, because something is attached to it, or it is attached to something. */
     rootByDigest: graph.attached.length > 0 || linked(graph.root, 'subject').length > 0,
     bytes: countBytes(steps),
+    /** What is attached to the image at the destination after the run. */
     attached: attachedThere(graph, survey.attachedTags),
     attachedTags: survey.attachedTags,
   }

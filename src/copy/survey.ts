@@ -3,7 +3,7 @@ import { PromoteError } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import { type Descriptor, isForeign } from '../oci/manifest.ts'
-import { isHidden, surveyTags, type TagDecisions } from './attached-tags.ts'
+import { isHidden, surveyTags } from './attached-tags.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import { isIndexed } from './referrers-index.ts'
 import type { Semaphore } from './semaphore.ts'
@@ -49,14 +49,7 @@ export class ManifestLookup {
 }
 
 /** What a destination holds of an image. */
-export type Survey = Readonly<{
-  /** Wanted tag → what it points at now. */
-  tags: TargetState['tags']
-  /** What is stored there, with the reason why that is certain. No node is here because another node is there. */
-  present: ReadonlyMap<Key, string>
-  /** What will happen to the tags of cosign's scheme, by node. */
-  attachedTags: TagDecisions
-}>
+export type Survey = Awaited<ReturnType<typeof survey>>
 
 /** What each of the wanted tags points at now. */
 export async function findTags(
@@ -88,7 +81,7 @@ export async function survey(
   lookup: ManifestLookup,
   asksBlobs: boolean,
   semaphore: Semaphore,
-): Promise<Survey> {
+) {
   const [referrers, attachedTags] = await Promise.all([
     readReferrers(target, graph, semaphore),
     surveyTags(target, graph, semaphore),

@@ -122,11 +122,7 @@ async function copyThenTagEach(planned: readonly PlannedDestination[], run: Run)
 }
 
 /** All images at all destinations before the first tag anywhere: a failure until then has moved no tag. */
-async function copyThenTagAll(
-  planned: readonly PlannedDestination[],
-  signal: Deferrable,
-  run: Run,
-): Promise<CopiedDestination[]> {
+async function copyThenTagAll(planned: readonly PlannedDestination[], signal: Deferrable, run: Run) {
   const arrived = await run.signEach(await forEachUnfinished(planned, run, startCopies(planned, run)))
   signal.defer()
   try {

@@ -97,12 +97,7 @@ export async function writeAttachedTag(node: Node, { target, run, put }: Writing
  * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
  * @param ours when the tag is at this manifest already, a HEAD is enough.
  */
-export async function readTag(
-  target: Target,
-  tag: string,
-  semaphore: Semaphore,
-  ours?: Manifest,
-): Promise<Manifest | 'unreadable' | undefined> {
+export async function readTag(target: Target, tag: string, semaphore: Semaphore, ours?: Manifest) {
   const read = async () => {
     if (ours === undefined) return target.resolve(tag)
     const there = await target.find(tag)

@@ -117,13 +117,7 @@ async function explore(
 }
 
 /** @returns undefined when the source does not have the child, and `skipMissing` allows that. */
-function readChild(
-  source: Source,
-  parent: Manifest,
-  child: Descriptor,
-  skipMissing: boolean,
-  semaphore: Semaphore,
-): Promise<Manifest | undefined> {
+function readChild(source: Source, parent: Manifest, child: Descriptor, skipMissing: boolean, semaphore: Semaphore) {
   return semaphore(() => source.manifest(child), child.size).catch((thrown: unknown) => {
     const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
     const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`
@@ -134,10 +128,7 @@ function readChild(
 }
 
 /** Which children of an index are copied, and why the others are not. Nested indexes have no platform: they are searched. */
-function choose(
-  manifest: Manifest,
-  platforms: readonly Platform[] | undefined,
-): { wanted: Descriptor[]; left: Map<Digest, string> } {
+function choose(manifest: Manifest, platforms: readonly Platform[] | undefined) {
   const children = linked(manifest, 'child')
   const left = new Map<Digest, string>()
   if (platforms === undefined) return { wanted: unique(children), left }
@@ -167,11 +158,7 @@ function unique(descriptors: readonly Descriptor[]): Descriptor[] {
  * @returns the platform if the config was read.
  * @throws PromoteError PLATFORM_MISSING when the image has none of the wanted platforms.
  */
-async function checkPlatform(
-  source: Source,
-  root: Manifest,
-  platforms: readonly Platform[] | undefined,
-): Promise<Partial<Pick<Graph, 'platforms'>>> {
+async function checkPlatform(source: Source, root: Manifest, platforms: readonly Platform[] | undefined) {
   const [config] = linked(root, 'config')
   if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT) return {}
   const actual = platformOfConfig(await readBlob(source, config))

@@ -22,12 +22,7 @@ export async function updateReferrersIndexes(target: Target, graph: Graph, run: 
 }
 
 /** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
-export async function isIndexed(
-  target: Target,
-  subject: Digest,
-  digest: Digest,
-  semaphore: Semaphore,
-): Promise<boolean> {
+export async function isIndexed(target: Target, subject: Digest, digest: Digest, semaphore: Semaphore) {
   const there = await readTag(target, referrersTag(subject), semaphore)
   if (there === undefined || there === 'unreadable') return false
   if (there.descriptor.digest === subject) return readsTagAsDigest(target, digest, semaphore)

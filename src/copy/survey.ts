@@ -52,11 +52,7 @@ export class ManifestLookup {
 export type Survey = Awaited<ReturnType<typeof survey>>
 
 /** What each of the wanted tags points at now. */
-export async function findTags(
-  target: Target,
-  tags: readonly string[],
-  semaphore: Semaphore,
-): Promise<TargetState['tags']> {
+export async function findTags(target: Target, tags: readonly string[], semaphore: Semaphore) {
   const find = async (tag: string) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))] as const
   return new Map(await Promise.all(tags.map(find)))
 }

@@ -220,12 +220,7 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
   }
 }
 
-async function resolveIn(
-  { catalog, files, side }: Shared,
-  reference: string,
-  name: string,
-  path: string,
-): Promise<Manifest> {
+async function resolveIn({ catalog, files, side }: Shared, reference: string, name: string, path: string) {
   if (isDigest(reference)) {
     const entry = (await catalog.current()).entries.find(({ descriptor }) => descriptor?.digest === reference)
     return files.manifest(reference, entry?.descriptor?.mediaType)

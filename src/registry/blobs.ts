@@ -127,12 +127,7 @@ export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boole
  * A HEAD whose failure means "not known to be there".
  * @param sure failures are thrown, after the usual tries; otherwise only the end of the run is.
  */
-export async function probe(
-  endpoint: Endpoint,
-  path: string,
-  headers: Request['headers'],
-  sure = false,
-): Promise<Response | undefined> {
+export async function probe(endpoint: Endpoint, path: string, headers: Request['headers'], sure = false) {
   const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) } as const
   try {
     const res = await endpoint.call('pull', request)

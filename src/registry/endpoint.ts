@@ -50,7 +50,7 @@ const EMPTY_400_TRIES = 3
 
 export function createEndpoint(options: RegistryOptions) {
   const { side, base, repository, context } = options
-  const name = `${base.host}/${repository}`
+  const name = nameOf(options)
   const scopes = scopesOf(repository)
   const sendScoped = async (access: Access, request: Request): Promise<Response> => {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
@@ -95,8 +95,12 @@ export function createEndpoint(options: RegistryOptions) {
     call,
     /** What a refusal means. Consumes the answer. */
     toError: (res: Response, what: string, access: Access, tag?: string) =>
-      toPromoteError(options, name, res, what, access, tag),
+      toPromoteError(options, res, what, access, tag),
   }
+}
+
+function nameOf({ base, repository }: RegistryOptions): string {
+  return `${base.host}/${repository}`
 }
 
 function scopesOf(repository: string): Readonly<Record<Access, readonly string[]>> {
@@ -131,14 +135,8 @@ function refusedElsewhere(error: PromoteError, host: string, { base, side }: Reg
   })
 }
 
-async function toPromoteError(
-  options: RegistryOptions,
-  name: string,
-  res: Response,
-  what: string,
-  access: Access,
-  tag: string | undefined,
-): Promise<PromoteError> {
+async function toPromoteError(options: RegistryOptions, res: Response, what: string, access: Access, tag?: string) {
+  const name = nameOf(options)
   const redact = (text: string) => options.context.secrets.redact(text)
   const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
   const recoded = (code: Code, hint: string) => error.with({ code, hint, transient: false, retryAfter: undefined })

@@ -99,12 +99,7 @@ type Return = Readonly<Pick<Move, 'from' | 'to' | 'before'>>
  * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
  *   tells whether the tag is back.
  */
-export async function putBack(
-  target: Target,
-  tag: string,
-  { from, to, before }: Return,
-  context: Context,
-): Promise<void> {
+export async function putBack(target: Target, tag: string, { from, to, before }: Return, context: Context) {
   const manifest = from === null ? undefined : (before ?? (await target.resolve(from)))
   await confirm(
     { target, reference: tag, from: to, to: from },

@@ -22,12 +22,7 @@ export async function readHistory(run: Run): Promise<Readonly<{ rows: readonly R
   return { rows: await rowsAt(wanted, destinations, run, (each, sessions) => readOne(each, verifier, sessions, run)) }
 }
 
-async function readOne(
-  { reference, at }: Wanted,
-  verifier: SignerVerifier,
-  sessions: Sessions,
-  run: Run,
-): Promise<Row> {
+async function readOne({ reference, at }: Wanted, verifier: SignerVerifier, sessions: Sessions, run: Run) {
   const { context, copy, signers } = run
   const began = context.now()
   const { tag = '' } = reference

@@ -173,11 +173,7 @@ function createForeign({ side }: SideConfig, { config, context, onRetry }: Repos
 }
 
 /** The host in the reference, else the side's registry, else what the cluster says. */
-async function addressOf(
-  side: SideConfig,
-  cluster: Cluster | undefined,
-  reference: Reference,
-): Promise<RegistryAddress> {
+async function addressOf(side: SideConfig, cluster: Cluster | undefined, reference: Reference) {
   if (reference.host !== undefined) {
     if (side.registry !== undefined && isConfigured(reference, side)) return side.registry
     return { host: hostOf(reference.host), plainHttp: false }

@@ -7,7 +7,7 @@ import { isPodApi, podCa, podCluster } from '../credentials/pod-account.ts'
 import { type Network, openNetwork } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import type { SideConfig } from '../inputs/side.ts'
-import type { Cluster, ClusterAccess } from '../openshift/cluster.ts'
+import type { ClusterAccess } from '../openshift/cluster.ts'
 import type { Row } from '../report/model.ts'
 import { openRepositories, optionOf, type RepositoryOptions } from './repositories.ts'
 import type { Run } from './run.ts'
@@ -107,12 +107,7 @@ function openSideNetwork(side: SideConfig, access: Access, { config, context, on
   return openNetwork(options, context)
 }
 
-async function openClusterOf(
-  side: SideConfig,
-  { api, way }: Access,
-  network: Network,
-  { context, host }: Run,
-): Promise<Cluster | undefined> {
+async function openClusterOf(side: SideConfig, { api, way }: Access, network: Network, { context, host }: Run) {
   if (api === undefined || way === undefined) return undefined
   const { openCluster } = await import(/* webpackMode: "eager" */ '../openshift/cluster.ts')
   const inCluster = isPodApi(api, context.env)

@@ -101,11 +101,7 @@ async function signOne(
 }
 
 /** Signs what has arrived, before any of its tags moves. */
-async function signEach(
-  images: readonly CopiedDestination[],
-  sign: NonNullable<Run['sign']>,
-  run: Run,
-): Promise<CopiedDestination[]> {
+async function signEach(images: readonly CopiedDestination[], sign: NonNullable<Run['sign']>, run: Run) {
   const arrivals = [...arrivalsOf(images, () => true)]
   const running = new Map<Arrived, Promise<WrittenRecord | null>>()
   return forEachUnfinished(images, run, async (image) => {

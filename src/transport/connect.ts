@@ -139,13 +139,7 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, options: C
   })
 }
 
-export function proxyRefused(
-  proxy: ProxyServer,
-  target: string,
-  status: number,
-  words: string,
-  side: Side,
-): PromoteError {
+export function proxyRefused(proxy: ProxyServer, target: string, status: number, words: string, side: Side) {
   const hint =
     status === 407
       ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`

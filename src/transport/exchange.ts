@@ -1,5 +1,6 @@
 /** One request on the wire and its answer. */
 import type { Dispatcher } from 'undici'
+import { createDeferred, ignoreUnhandled } from '../core/async.ts'
 import { type Code, type ErrorDetail, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
 import { type Body, isStream, type Request, type Response } from './request.ts'
@@ -45,21 +46,19 @@ const WAITING = {
  * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
  */
 export function exchange(request: Request, wire: WireRequest, options: ExchangeOptions): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    const one = new Exchange(request, options, resolve, reject)
-    try {
-      one.start(wire)
-    } catch (thrown) {
-      one.onResponseError(undefined, thrown as Error)
-    }
-  })
+  const one = new Exchange(request, options)
+  try {
+    one.start(wire)
+  } catch (thrown) {
+    one.onResponseError(undefined, thrown as Error)
+  }
+  return one.response.promise
 }
 
 class Exchange implements Dispatcher.DispatchHandler {
+  readonly response = createDeferred<Response>()
   readonly #request: Request
   readonly #options: ExchangeOptions
-  readonly #resolve: (res: Response) => void
-  readonly #reject: (error: unknown) => void
   readonly #cancel = (): void => this.#break(new PromoteError('CANCELLED', 'Cancelled.', { side: this.#options.side }))
   #controller: Controller | undefined
   #timer: NodeJS.Timeout | undefined
@@ -75,16 +74,9 @@ class Exchange implements Dispatcher.DispatchHandler {
   #isEnded = false
   #wake: (() => void) | undefined
 
-  constructor(
-    request: Request,
-    options: ExchangeOptions,
-    resolve: (res: Response) => void,
-    reject: (error: unknown) => void,
-  ) {
+  constructor(request: Request, options: ExchangeOptions) {
     this.#request = request
     this.#options = options
-    this.#resolve = resolve
-    this.#reject = reject
   }
 
   start({ dispatcher, origin, path, headers }: WireRequest): void {
@@ -123,7 +115,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     clearTimeout(this.#timer)
     this.#isAnswered = true
     const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) }
-    this.#resolve({ status, headers, url: this.#request.url, body })
+    this.response.resolve({ status, headers, url: this.#request.url, body })
   }
 
   onResponseData(controller: Controller, chunk: Uint8Array): void {
@@ -204,7 +196,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     clearTimeout(this.#timer)
     this.#options.signal.removeEventListener('abort', this.#cancel)
     this.#wake?.()
-    this.#reject(reason)
+    // After an answer has begun, this goes nowhere: its reader gets the reason.
+    this.response.resolve(ignoreUnhandled(Promise.reject(reason)))
   }
 
   /**

@@ -32617,10 +32617,14 @@ function makePlan(graph, survey, mountFrom) {
         .filter(({ from, to }) => from !== to || !isStored);
     return {
         graph,
-        steps,
-        tags,
+        /** In upload order. */
+        steps: steps,
+        /** The tags that must be written, after all steps. */
+        tags: tags,
+        /** The root is put by digest before its tag, because something is attached to it, or it is attached to something. */
         rootByDigest: graph.attached.length > 0 || (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .linked */ .q)(graph.root, 'subject').length > 0,
         bytes: countBytes(steps),
+        /** What is attached to the image at the destination after the run. */
         attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_1__/* .attachedThere */ .hG)(graph, survey.attachedTags),
         attachedTags: survey.attachedTags,
     };
@@ -36301,6 +36305,7 @@ var transport_request = __nccwpck_require__(6624);
 
 
 
+
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024;
 /** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
@@ -36319,21 +36324,19 @@ const WAITING = {
  * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
  */
 function exchange(request, wire, options) {
-    return new Promise((resolve, reject) => {
-        const one = new Exchange(request, options, resolve, reject);
-        try {
-            one.start(wire);
-        }
-        catch (thrown) {
-            one.onResponseError(undefined, thrown);
-        }
-    });
+    const one = new Exchange(request, options);
+    try {
+        one.start(wire);
+    }
+    catch (thrown) {
+        one.onResponseError(undefined, thrown);
+    }
+    return one.response.promise;
 }
 class Exchange {
+    response = (0,core_async/* createDeferred */.ud)();
     #request;
     #options;
-    #resolve;
-    #reject;
     #cancel = () => this.#break(new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side: this.#options.side }));
     #controller;
     #timer;
@@ -36348,11 +36351,9 @@ class Exchange {
     #isPaused = false;
     #isEnded = false;
     #wake;
-    constructor(request, options, resolve, reject) {
+    constructor(request, options) {
         this.#request = request;
         this.#options = options;
-        this.#resolve = resolve;
-        this.#reject = reject;
     }
     start({ dispatcher, origin, path, headers }) {
         const { method, body } = this.#request;
@@ -36391,7 +36392,7 @@ class Exchange {
         clearTimeout(this.#timer);
         this.#isAnswered = true;
         const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
-        this.#resolve({ status, headers, url: this.#request.url, body });
+        this.response.resolve({ status, headers, url: this.#request.url, body });
     }
     onResponseData(controller, chunk) {
         this.#chunks.push(chunk);
@@ -36470,7 +36471,8 @@ class Exchange {
         clearTimeout(this.#timer);
         this.#options.signal.removeEventListener('abort', this.#cancel);
         this.#wake?.();
-        this.#reject(reason);
+        // After an answer has begun, this goes nowhere: its reader gets the reason.
+        this.response.resolve((0,core_async/* ignoreUnhandled */.kg)(Promise.reject(reason)));
     }
     /**
      * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
@@ -38516,6 +38518,7 @@ function unknownVariables(env) {
 /* harmony export */   Ar: () => (/* binding */ parsePair),
 /* harmony export */   Eg: () => (/* binding */ parseExclude),
 /* harmony export */   Wf: () => (/* binding */ readReference),
+/* harmony export */   YS: () => (/* binding */ isProject),
 /* harmony export */   eK: () => (/* binding */ parseSet),
 /* harmony export */   eb: () => (/* binding */ parseImages),
 /* harmony export */   j8: () => (/* binding */ likeImage)
@@ -38537,6 +38540,8 @@ const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/;
 const USERINFO_ALL = new RegExp(USERINFO, 'g');
 const SEPARATORS = 'write one image per line or comma, and "=" between source and destination';
 const DEFAULT_TAG = 'latest';
+/** In the place of `*` while a reference is checked. */
+const STAND_IN = 'z0name0z';
 /**
  * `SRC` or `SRC=DST` items; a JSON list of them is read too. DST without a tag inherits SRC's; SRC alone keeps the name, at the
  * destination's registry.
@@ -38587,8 +38592,10 @@ function parsePair(item) {
         throw new Error(`${shown(item)} has a blank in it: ${SEPARATORS}`);
     if (from === '' || to === '')
         throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`);
-    const [, repository, glob] = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? []);
-    if (repository !== undefined && glob !== undefined)
+    // Paths of layouts may have these characters, too.
+    const pattern = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(from) ? undefined : /^(?=.*[*?])([^@]*?)(?::([\w.*?-]+))?$/.exec(from);
+    const [, repository, glob = DEFAULT_TAG] = pattern ?? [];
+    if (repository !== undefined)
         return parseSet(repository, to, { glob });
     const source = readReference(from);
     const destination = to === undefined ? undefined : readReference(to);
@@ -38604,28 +38611,47 @@ function parsePair(item) {
 }
 /** @throws Error as `parsePair`. */
 function parseSet(from, to, select) {
-    const source = readReference(from);
-    const destination = to === undefined ? undefined : readReference(to);
+    const source = readRepository(from);
+    const destination = to === undefined ? { host: undefined, repository: source.repository } : readRepository(to);
+    const mayRename = (0,_tag_selection_js__WEBPACK_IMPORTED_MODULE_3__/* .onlyTag */ .V8)(select) !== undefined && isProject(source);
     for (const [text, reference] of [
         [from, source],
         [to ?? '', destination],
     ]) {
-        if (reference?.layout !== undefined)
+        const { layout, tag, digest } = reference;
+        if (layout !== undefined)
             throw new Error(`${shown(text)}: tags are selected in registries only`);
-        if (reference?.tag !== undefined || reference?.digest !== undefined)
+        if (digest !== undefined || (tag !== undefined && !(mayRename && text === to)))
             throw new Error(`${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`);
     }
-    return { source, destination: destination ?? { host: undefined, repository: source.repository }, select };
+    if (isProject(source) === isProject(destination))
+        return { source, destination, select };
+    throw new Error(`${shown(to ?? '')}: "*" stands for the names of repositories on both sides, as in test/*=prod/*`);
 }
-/** A pattern of `exclude`: `:TAG` or `NAME:TAG`, with `*` and `?`. @throws Error as `parsePair`. */
+/** `test/*` and `test/api-*` are repositories of one project; with `**` also those below, as in `test/team/app`. */
+function readRepository(text) {
+    const [stars, ...more] = text.match(/\*+/g) ?? [];
+    if (stars === undefined || (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(text))
+        return readReference(text);
+    const reference = readReference(text.replace(stars, STAND_IN));
+    const repository = reference.repository.replace(STAND_IN, stars);
+    if (more.length === 0 && /^[^*]*\*{1,2}[^*/]*$/.test(repository))
+        return { ...reference, repository };
+    throw new Error(`${shown(text)}: "*" (or "**") stands once, in the last part of a repository, as in test/*`);
+}
+/** A pattern of `exclude`: NAME, :TAG or NAME:TAG, with `*` and `?`. @throws Error as `parsePair`. */
 function parseExclude(text) {
-    if (/^[a-z0-9._/*?-]*:[\w.*?-]+$/.test(text))
+    if (/^(?=.)[a-z0-9._/*?-]*(?::[\w.*?-]+)?$/.test(text))
         return text;
-    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(text)} is none of :TAG and NAME:TAG; * and ? stand for any characters and for one`);
+    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(text)} is none of NAME, :TAG and NAME:TAG; * and ? stand for any characters and for one`);
+}
+/** Whether the repository stands for several. */
+function isProject({ repository }) {
+    return repository.includes('*');
 }
 function likeImage({ source, destination, select }) {
     const tag = (0,_tag_selection_js__WEBPACK_IMPORTED_MODULE_3__/* .describeSelection */ .e9)(select);
-    return { source: { ...source, tag }, destination: { ...destination, tag } };
+    return { source: { ...source, tag }, destination: { ...destination, tag: destination.tag ?? tag } };
 }
 /** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */
 function tagFor(source, destination) {
@@ -38712,7 +38738,7 @@ const FOREIGN = 'Copy non-distributable layers from their URLs: true, or a list 
 const WHAT = [
     row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
     row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
-    row('exclude', 'list', 'Tags to leave out of what selections find: :TAG or NAME:TAG, with * and ?.'),
+    row('exclude', 'list', 'Leave out of what * and selections find: NAME, :TAG or NAME:TAG, with * and ?.'),
     row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
         default: 'all',
     }),
@@ -40251,10 +40277,9 @@ async function selectTags(selection, tags, times) {
         sift((tag) => (matched.has(tag) ? undefined : `not like /${regex}/`));
     const versions = new Map(left.map((tag) => [tag, versionOf(matched?.get(tag) ?? tag)]));
     const version = (tag) => versions.get(tag) ?? null;
-    if (semver !== undefined) {
-        const range = new classes_range(semver);
-        sift((tag) => whyNotIn(range, version(tag), semver));
-    }
+    const range = new classes_range(semver ?? '*');
+    if (semver !== undefined)
+        sift((tag) => whyNotIn(range, version(tag)));
     const made = new Map();
     if (age !== undefined || by === 'created') {
         await Promise.all(left.map(async (tag) => made.set(tag, (await times?.of(tag)) ?? Number.NaN)));
@@ -40264,9 +40289,9 @@ async function selectTags(selection, tags, times) {
     }
     if (latest === undefined)
         return { tags: left, leftOut };
-    const isChosen = (like ?? regex ?? semver) !== undefined;
+    const isAlone = (like ?? regex ?? semver) === undefined;
     if (by !== 'created')
-        sift((tag) => whyNotCounted(version(tag), isChosen));
+        sift((tag) => (isAlone || version(tag) === null ? whyNotIn(range, version(tag)) : undefined));
     const time = (tag) => (by === 'created' ? (made.get(tag) ?? 0) : 0);
     const ordered = left.toSorted((a, b) => time(b) - time(a) || compareVersions(version(a), version(b)));
     const newest = new Set(ordered.slice(0, latest));
@@ -40285,19 +40310,14 @@ function versionOf(text) {
     return parse(`${numbers.join('.')}${rest.replace('_', '+')}`);
 }
 /** npm's rule: what has a suffix is in a range only where the range names the suffix of the same three numbers. */
-function whyNotIn(range, version, text) {
+function whyNotIn(range, version) {
     if (version === null)
         return 'not a version';
     if (range.test(version))
         return undefined;
     const { major, minor, patch, prerelease } = version;
     const isSuffix = prerelease.length > 0 && range.test(`${major}.${minor}.${patch}`);
-    return isSuffix ? 'a prerelease or variant' : `not in ${text}`;
-}
-function whyNotCounted(version, isChosen) {
-    if (version === null)
-        return 'not a version';
-    return isChosen || version.prerelease.length === 0 ? undefined : 'a prerelease or variant';
+    return isSuffix ? 'a prerelease or variant' : `not in ${range.raw}`;
 }
 /** The highest first; what is not a version comes last. */
 function compareVersions(a, b) {
@@ -41744,6 +41764,7 @@ function normaliseVariant(architecture, variant) {
 /* harmony export */   Ve: () => (/* binding */ splitHost),
 /* harmony export */   Wj: () => (/* binding */ splitLayoutName),
 /* harmony export */   YD: () => (/* binding */ repositoryOn),
+/* harmony export */   Z6: () => (/* binding */ isRepository),
 /* harmony export */   dz: () => (/* binding */ isTag),
 /* harmony export */   gr: () => (/* binding */ isDockerHub),
 /* harmony export */   nW: () => (/* binding */ isLayout),
@@ -41769,6 +41790,10 @@ const LONGEST = LONGEST_HOST + 1 + LONGEST_REPOSITORY + 129 + 136 + 9;
 const DOCKER_HUB = 'docker.io';
 function isTag(text) {
     return TAG.test(text);
+}
+/** Names that a server lists become paths of requests. */
+function isRepository(text) {
+    return text.length <= LONGEST_REPOSITORY && text.split('/').every((component) => COMPONENT.test(component));
 }
 /**
  * `docker://` is stripped; a first component with `.` or `:`, or `localhost`, is a host; `docker.io` gets `library/`.
@@ -42553,7 +42578,13 @@ function openStreams(kube, user) {
         layers.remember(repository, { state: 'found', value: NO_LAYERS });
         return 'created';
     });
-    return { read, layers, ensure };
+    const names = async (namespace) => {
+        const streams = await listStreams(kube, namespace, user);
+        for (const stream of streams)
+            read.remember(`${namespace}/${stream.name}`, { state: 'found', value: stream });
+        return streams.map(({ name }) => `${namespace}/${name}`);
+    };
+    return { read, layers, ensure, names };
 }
 function rememberAnswers(ask) {
     const asked = new Map();
@@ -42611,6 +42642,28 @@ async function readLayers(kube, repository) {
         kube.context.log.debug(`${message} The promotion goes on without it.`);
         return { state: 'unread', exists: status === 200 };
     }
+}
+/** Streams of a page: with a few hundred tags each they stay below the limit of one answer. */
+const PAGE = 50;
+const MOST_PAGES = 2000;
+/** All image streams of a project. `view`, `edit` and `registry-viewer` may list them, pullers may not. */
+async function listStreams(kube, namespace, user) {
+    const tried = `Listing the image streams of ${namespace} as ${user}`;
+    const found = [];
+    for (let page = 1, after = ''; page === 1 || after !== ''; page += 1) {
+        const query = `limit=${PAGE}&continue=${encodeURIComponent(after)}`;
+        const reply = await kube.request('GET', `${streamsPath(namespace)}?${query}`, { limit: STREAM_LIMIT });
+        if (reply.status === 403 && !reply.html) {
+            const hint = `Check the project's name. If it is right, let an administrator of it run: oc policy add-role-to-user registry-viewer ${word(user)} -n ${namespace}   (or name the images one by one.)`;
+            throw refusal('DENIED', reply, tried, kube, hint);
+        }
+        const { items, metadata } = decode(ok(reply, tried, kube), streamListSchema, tried, kube);
+        found.push(...items);
+        after = metadata?.continue ?? '';
+        if (page > MOST_PAGES)
+            throw new errors/* PromoteError */.jG('PROTOCOL', `${tried}: the list does not end.`, { side: kube.side });
+    }
+    return found;
 }
 function missing(reply) {
     if (reply.html || (reply.status !== 403 && reply.status !== 404))
@@ -43539,6 +43592,8 @@ function answersOf(streams, kube) {
          * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
          */
         ensureStream: streams.ensure,
+        /** The repositories of a project. Fails with DENIED where they may not be listed. */
+        repositoriesOf: streams.names,
         /**
          * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
          * why the tag has no image; warns if the latest import failed and an older image is there.
@@ -43573,7 +43628,7 @@ function answersOf(streams, kube) {
 
 /***/ }),
 
-/***/ 2299:
+/***/ 1483:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -43590,139 +43645,32 @@ var execute = __nccwpck_require__(4066);
 var copy_plan = __nccwpck_require__(4254);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/core/errors.js
-var errors = __nccwpck_require__(3828);
-// EXTERNAL MODULE: ./lib/inputs/shard.js
-var inputs_shard = __nccwpck_require__(5285);
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
-// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
-var tag_selection = __nccwpck_require__(7420);
 // EXTERNAL MODULE: ./lib/copy/blob-reader.js
 var blob_reader = __nccwpck_require__(9808);
 // EXTERNAL MODULE: ./lib/copy/graph.js
 var graph = __nccwpck_require__(4729);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/json.js
 var json = __nccwpck_require__(3085);
-;// CONCATENATED MODULE: ./lib/release/creation-times.js
-
-
-
-/** OCI image-spec annotations.md. */
-const CREATED = 'org.opencontainers.image.created';
-/** No image is older: builds that are to be reproducible write 1970 or 1980. */
-const EARLIEST = Date.UTC(2000);
-/**
- * When the image of a tag was made (milliseconds since 1970; undefined where nothing tells). OpenShift tells when the tag
- * got the image. Elsewhere the manifest's annotation tells, or the image config: two requests, three for an index.
- */
-function createTimes({ store, cluster, path }, { copy: { semaphore } }) {
-    const known = new Map();
-    const read = async ({ annotations, links }, isChild = false) => {
-        const stated = timeOf(annotations?.[CREATED]);
-        // Attestations have the platform unknown/unknown.
-        const child = links.find(({ role, descriptor }) => role === 'child' && descriptor.platform?.os !== 'unknown');
-        const config = links.find(({ role, descriptor }) => role === 'config' && (0,graph/* isPlatformConfig */.eO)(descriptor))?.descriptor;
-        if (stated !== undefined)
-            return stated;
-        if (child !== undefined && !isChild)
-            return read(await semaphore(() => store.manifest(child.descriptor)), true);
-        return config && timeOf(Object((0,json/* parseJson */.q)(await semaphore(() => (0,blob_reader/* readBlob */.gm)(store, config), config.size))).created);
-    };
-    return async (tag) => {
-        const stream = await cluster?.stream(path);
-        if (stream !== undefined)
-            return timeOf(stream.created.get(tag));
-        const root = await semaphore(() => store.resolve(tag));
-        const time = known.get(root.descriptor.digest) ?? read(root);
-        known.set(root.descriptor.digest, time);
-        return time;
-    };
-}
-function timeOf(stated) {
-    const time = typeof stated === 'string' ? Date.parse(stated) : stated;
-    return typeof time === 'number' && time >= EARLIEST ? time : undefined;
-}
-
-;// CONCATENATED MODULE: ./lib/release/expand-set.js
-
-
-
-
-
-/** The images that a selection stands for, or why they cannot be told. What it leaves out is said in the log. */
-async function expandSet(set, source, run) {
-    try {
-        return await expandRepository(set, await source, run);
-    }
-    catch (thrown) {
-        return [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
-    }
-}
-/** The tags of one repository. @throws PromoteError NOT_FOUND when none is selected. */
-async function expandRepository(set, session, run) {
-    const { select, platforms } = set;
-    const from = await session.repository(set.source);
-    const patterns = set.exclude?.flatMap((pattern) => tagPattern(pattern, from.path)) ?? [];
-    const selection = { ...select, exclude: [...(select.exclude ?? []), ...patterns] };
-    const times = { of: createTimes(from, run), now: run.context.now() };
-    const { tags, leftOut } = await (0,tag_selection/* selectTags */.O)(selection, await tagsOf(from, (0,tag_selection/* onlyTag */.V8)(select), run), times);
-    const what = `${from.store.name}: ${(0,tag_selection/* describeSelection */.e9)(select)} selects`;
-    if (tags.length === 0) {
-        const hint = 'Look at the tags that are there; a regular expression has to fit the whole tag.';
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${what} no tag${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`, { side: 'source', hint });
-    }
-    if (leftOut.size > 0)
-        run.context.log.info(`${what} ${tags.length} tags${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`);
-    const others = select['same-digest-tags'] ? await sameDigest(tags, selection.exclude, from, run) : [];
-    if (others.length > 0)
-        run.context.log.info(`${what} with their digests also ${(0,core_text/* listed */.KE)(others)}.`);
-    return [...tags, ...others].map((tag) => ({
-        pair: {
-            source: { ...set.source, tag },
-            destination: { ...set.destination, tag },
-            ...(platforms && { platforms }),
-        },
-    }));
-}
-/** The glob for tags in a pattern of `exclude`: `:TAG` is for all repositories, `NAME:TAG` for those of the name. */
-function tagPattern(pattern, path) {
-    const [name = '', tag] = pattern.split(':');
-    return tag !== undefined && (name === '' || (0,tag_selection/* isExcluded */.RF)(path, [name, `*/${name}`])) ? [tag] : [];
-}
-/**
- * OpenShift tells all tags in the same answer as their digests. Other registries are asked for a list, or for the one tag.
- * @param only the tag that alone is meant
- */
-async function tagsOf(from, only, { copy }) {
-    const { store, cluster, path } = from;
-    const stream = await cluster?.stream(path);
-    if (stream !== undefined)
-        return stream.tags.keys();
-    if (only !== undefined)
-        return (await copy.semaphore(() => store.locate(only))) === null ? [] : [only];
-    if (store.listTags !== undefined)
-        return copy.semaphore(store.listTags);
-    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
-}
-/** All other tags at the source that point at what one of these tags points at. */
-async function sameDigest(tags, exclude, from, run) {
-    const { store, cluster, path } = from;
-    const stream = await cluster?.stream(path);
-    const at = async (tag) => stream?.tags.get(tag) ?? (await run.copy.semaphore(() => store.locate(tag)));
-    const every = await (0,tag_selection/* selectTags */.O)({ glob: '*', exclude }, await tagsOf(from, undefined, run));
-    const all = await Promise.all(every.tags.map(async (tag) => ({ tag, digest: await at(tag) })));
-    const wanted = new Set(all.filter(({ tag }) => tags.includes(tag)).map(({ digest }) => digest));
-    return all.filter(({ tag, digest }) => digest && wanted.has(digest) && !tags.includes(tag)).map(({ tag }) => tag);
-}
-
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
+// EXTERNAL MODULE: ./lib/inputs/shard.js
+var inputs_shard = __nccwpck_require__(5285);
+// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
+var tag_selection = __nccwpck_require__(7420);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
 // EXTERNAL MODULE: ./lib/release/run.js
 var release_run = __nccwpck_require__(9012);
 ;// CONCATENATED MODULE: ./lib/release/expand.js
+
+
+
+
+
 
 
 
@@ -43783,6 +43731,147 @@ function unique(all) {
         });
         return [{ pair, error }];
     });
+}
+/** The images that a selection stands for, or why they cannot be told. What it leaves out is said in the log. */
+async function expandSet(set, source, run) {
+    return orError(set, async () => {
+        const session = await source;
+        if ((0,inputs_images/* isProject */.YS)(set.source))
+            return expandProject(set, session, run);
+        const found = await expandRepository(set, session, run);
+        if (found instanceof errors/* PromoteError */.jG)
+            throw found;
+        return found;
+    });
+}
+async function orError(set, expand) {
+    return expand().catch((thrown) => [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }]);
+}
+/** All repositories of a project, or of a registry, that have such a tag. Each of them fails for itself. */
+async function expandProject(set, session, run) {
+    const { source, destination, exclude } = set;
+    const [before = '', after = ''] = source.repository.split(/\*+/);
+    const isDeep = source.repository.includes('**');
+    const all = (await siblings(source, session, run)).filter(oci_reference/* isRepository */.Z6);
+    const fitting = all
+        .filter((path) => path.startsWith(before) && path.endsWith(after) && path.length > before.length + after.length)
+        .map((path) => ({ path, name: path.slice(before.length, path.length - after.length) }))
+        .filter(({ name }) => isDeep || !name.includes('/'));
+    const leftOut = new Map([]);
+    const note = (why, path) => leftOut.set(why, [...(leftOut.get(why) ?? []), path]);
+    const expanded = fitting.map(async ({ path, name }) => {
+        if ((0,tag_selection/* isExcluded */.RF)(path, exclude) || (0,tag_selection/* isExcluded */.RF)(name, exclude))
+            return note('excluded', path) && [];
+        const repository = destination.repository.replace(/\*+/, () => name);
+        const one = { ...set, source: { ...source, repository: path }, destination: { ...destination, repository } };
+        const found = await orError(one, () => expandRepository(one, session, run));
+        return found instanceof errors/* PromoteError */.jG ? note('without such a tag', path) && [] : found;
+    });
+    const entries = (await Promise.all(expanded)).flat();
+    const taken = fitting.length - [...leftOut.values()].flat().length;
+    const said = `${(0,oci_reference/* formatReference */.FH)((0,inputs_images/* likeImage */.j8)(set).source)}: ${taken} of ${fitting.length} repositories are taken${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`;
+    if (taken > 0)
+        run.context.log.info(said);
+    if (taken > 0)
+        return entries;
+    const hint = `The source lists ${all.length} repositories to this account. Check what stands before "*", the tag, and exclude.`;
+    throw new errors/* PromoteError */.jG('NOT_FOUND', said, { side: 'source', hint });
+}
+/** The names of all repositories of the same project of a cluster, or of the same registry. */
+async function siblings(source, session, { config }) {
+    const namespace = source.repository.replace(/\/?[^/]*$/, '');
+    const isOwn = (source.host ?? config.source.registry) === undefined;
+    if (isOwn && session.cluster !== undefined)
+        return session.cluster.repositoriesOf(namespace);
+    const { cluster, catalog } = await session.repository(source);
+    return (await cluster?.repositoriesOf(namespace)) ?? (await catalog?.()) ?? [];
+}
+/** The tags of one repository. @returns the error when none is selected. */
+async function expandRepository(set, session, run) {
+    const { select, destination, platforms } = set;
+    const from = await session.repository(set.source);
+    const patterns = set.exclude?.flatMap((pattern) => tagPattern(pattern, from.path)) ?? [];
+    const selection = { ...select, exclude: [...(select.exclude ?? []), ...patterns] };
+    const times = { of: createTimes(from, run), now: run.context.now() };
+    const { tags, leftOut } = await (0,tag_selection/* selectTags */.O)(selection, await tagsOf(from, (0,tag_selection/* onlyTag */.V8)(select), run), times);
+    const what = `${from.store.name}: ${(0,tag_selection/* describeSelection */.e9)(select)} selects`;
+    if (tags.length === 0) {
+        const hint = 'Look at the tags that are there; a regular expression has to fit the whole tag.';
+        return new errors/* PromoteError */.jG('NOT_FOUND', `${what} no tag${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`, { side: 'source', hint });
+    }
+    if (leftOut.size > 0)
+        run.context.log.info(`${what} ${tags.length} tags${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`);
+    const others = select['same-digest-tags'] ? await sameDigest(tags, selection.exclude, from, run) : [];
+    if (others.length > 0)
+        run.context.log.info(`${what} with their digests also ${(0,core_text/* listed */.KE)(others)}.`);
+    return [...tags, ...others].map((tag) => ({
+        pair: { source: { ...set.source, tag }, destination: { ...destination, tag: destination.tag ?? tag }, platforms },
+    }));
+}
+/** The glob for tags in a pattern of `exclude`: `:TAG` is for all repositories, `NAME:TAG` for those of the name. */
+function tagPattern(pattern, path) {
+    const [name = '', tag] = pattern.split(':');
+    return tag !== undefined && (name === '' || (0,tag_selection/* isExcluded */.RF)(path, [name, `*/${name}`])) ? [tag] : [];
+}
+/**
+ * OpenShift tells all tags in the same answer as their digests. Other registries are asked for a list, or for the one tag.
+ * @param only the tag that alone is meant
+ */
+async function tagsOf(from, only, { copy }) {
+    const { store, cluster, path } = from;
+    const stream = await cluster?.stream(path);
+    if (stream !== undefined)
+        return stream.tags.keys();
+    if (only !== undefined)
+        return (await copy.semaphore(() => store.locate(only))) === null ? [] : [only];
+    if (store.listTags !== undefined)
+        return copy.semaphore(store.listTags);
+    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
+}
+/** All other tags at the source that point at what one of these tags points at. */
+async function sameDigest(tags, exclude, from, run) {
+    const { store, cluster, path } = from;
+    const stream = await cluster?.stream(path);
+    const at = async (tag) => stream?.tags.get(tag) ?? (await run.copy.semaphore(() => store.locate(tag)));
+    const every = await (0,tag_selection/* selectTags */.O)({ glob: '*', exclude }, await tagsOf(from, undefined, run));
+    const all = await Promise.all(every.tags.map(async (tag) => ({ tag, digest: await at(tag) })));
+    const wanted = new Set(all.filter(({ tag }) => tags.includes(tag)).map(({ digest }) => digest));
+    return all.filter(({ tag, digest }) => digest && wanted.has(digest) && !tags.includes(tag)).map(({ tag }) => tag);
+}
+/** OCI image-spec annotations.md. */
+const CREATED = 'org.opencontainers.image.created';
+/** No image is older: builds that are to be reproducible write 1970 or 1980. */
+const EARLIEST = Date.UTC(2000);
+/**
+ * When the image of a tag was made (milliseconds since 1970; undefined where nothing tells). OpenShift tells when the tag
+ * got the image. Elsewhere the manifest's annotation tells, or the image config: two requests, three for an index.
+ */
+function createTimes({ store, cluster, path }, { copy: { semaphore } }) {
+    const known = new Map();
+    const read = async ({ annotations, links }, isChild = false) => {
+        const stated = timeOf(annotations?.[CREATED]);
+        // Attestations have the platform unknown/unknown.
+        const child = links.find(({ role, descriptor }) => role === 'child' && descriptor.platform?.os !== 'unknown');
+        const config = links.find(({ role, descriptor }) => role === 'config' && (0,graph/* isPlatformConfig */.eO)(descriptor))?.descriptor;
+        if (stated !== undefined)
+            return stated;
+        if (child !== undefined && !isChild)
+            return read(await semaphore(() => store.manifest(child.descriptor)), true);
+        return config && timeOf(Object((0,json/* parseJson */.q)(await semaphore(() => (0,blob_reader/* readBlob */.gm)(store, config), config.size))).created);
+    };
+    return async (tag) => {
+        const stream = await cluster?.stream(path);
+        if (stream !== undefined)
+            return timeOf(stream.created.get(tag));
+        const root = await semaphore(() => store.resolve(tag));
+        const time = known.get(root.descriptor.digest) ?? read(root);
+        known.set(root.descriptor.digest, time);
+        return time;
+    };
+}
+function timeOf(stated) {
+    const time = typeof stated === 'string' ? Date.parse(stated) : stated;
+    return typeof time === 'number' && time >= EARLIEST ? time : undefined;
 }
 
 // EXTERNAL MODULE: ./lib/copy/confirm.js
@@ -46225,22 +46314,151 @@ function malformed(from, problem) {
 var client = __nccwpck_require__(5008);
 // EXTERNAL MODULE: ./lib/http/credential.js
 var credential = __nccwpck_require__(8183);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/core/retries.js
+var retries = __nccwpck_require__(8749);
+// EXTERNAL MODULE: ./lib/http/quirks.js
+var quirks = __nccwpck_require__(4525);
 // EXTERNAL MODULE: ./lib/http/response.js
 var response = __nccwpck_require__(8793);
+// EXTERNAL MODULE: ./lib/transport/request.js
+var transport_request = __nccwpck_require__(6624);
+;// CONCATENATED MODULE: ./lib/registry/endpoint.js
+
+
+
+
+
+/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
+const EMPTY_400_TRIES = 3;
+function createEndpoint(options) {
+    const { side, base, repository, context } = options;
+    const name = nameOf(options);
+    const scopes = scopesOf(repository);
+    const sendScoped = async (access, request) => {
+        const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
+        for (let attempt = 1;; attempt += 1) {
+            const res = await options.send(scoped);
+            isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
+            if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
+                return res;
+            await (0,transport_request/* discard */.vf)(res);
+            context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
+            await context.sleep((0,retries/* backoff */.JN)(attempt, context.random, { first: 1000 }));
+        }
+    };
+    let isOpenShiftHere = false;
+    const asked = options.evidence && askOnce(options.evidence, context);
+    let isWide = options.writes === true;
+    const call = async (access, request) => {
+        if (access === 'push' || !isWide)
+            return sendScoped(access, request);
+        try {
+            return await sendScoped('push', request);
+        }
+        catch (thrown) {
+            // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
+            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
+                throw thrown;
+            isWide = false;
+            return sendScoped('pull', request);
+        }
+    };
+    return {
+        side,
+        name,
+        repository,
+        base,
+        context,
+        stallTimeout: options.stallTimeout ?? 60_000,
+        async evidence() {
+            if (asked !== undefined)
+                return (await asked()) ?? NOT_KNOWN;
+            // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
+            return isOpenShiftHere ? NOT_KNOWN : undefined;
+        },
+        /** `manifests/latest` → its address. */
+        url: (path) => new URL(`/v2/${repository}${path && '/'}${path}`, base),
+        /** Sends with the scopes that `access` needs; any status resolves. */
+        call,
+        /** What a refusal means. Consumes the answer. */
+        toError: (res, what, access, tag) => toPromoteError(options, res, what, access, tag),
+    };
+}
+function nameOf({ base, repository }) {
+    return `${base.host}/${repository}`;
+}
+function scopesOf(repository) {
+    const pull = repository === CATALOG ? 'registry:catalog:*' : `repository:${repository}:pull`;
+    return { pull: [pull], push: [`repository:${repository}:pull,push`] };
+}
+/** In the place of a repository: the list of all of them (distribution's `_catalog`). */
+const CATALOG = '_catalog';
+const NOT_KNOWN = { imports: 'unknown', named: undefined };
+/** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
+function askOnce(ask, { signal, log }) {
+    let asked;
+    return () => {
+        asked ??= ask().catch((thrown) => {
+            if (signal.aborted)
+                throw thrown;
+            log.debug(`no inventory: ${(0,errors/* reasonOf */.A3)(thrown)}`);
+            return undefined;
+        });
+        return asked;
+    };
+}
+/** A registry that redirects to another one, which refuses. */
+function refusedElsewhere(error, host, { base, side }) {
+    return error.with({
+        code: error.status === 401 ? 'CREDENTIAL_MISSING' : 'DENIED',
+        message: `${error.message} It was ${host} that refused, to which ${base.host} redirects.`,
+        hint: `No credential of ${base.host} goes to another host. Name ${host} in the reference instead, with an entry for it in ${side}-auth-file.`,
+    });
+}
+async function toPromoteError(options, res, what, access, tag) {
+    const name = nameOf(options);
+    const redact = (text) => options.context.secrets.redact(text);
+    const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
+    const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
+    if ((0,quirks/* isUnexposed */.uX)(res, error.message))
+        return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
+    if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
+        return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
+    const { status } = res;
+    const { host } = res.url;
+    const said = error.server.map((entry) => `${entry.code} ${entry.message}`).join('; ') || error.message.slice(name.length);
+    const isExpired = (status === 400 || status === 403) && (0,quirks/* saysExpired */.ow)(said);
+    if (res.leftOrigin === true && (status === 401 || status === 403))
+        return refusedElsewhere(error, host, options);
+    const isForApi = status === 403 && options.explain !== undefined;
+    if (status !== 401 && !isForApi && !isExpired && error.code !== 'RATE_LIMITED') {
+        const known = (0,quirks/* explainRefusal */.GC)({ status, said, access, host, repository: options.repository });
+        if (known !== undefined)
+            return recoded(known.code, known.hint);
+    }
+    if (status !== 401 && status !== 403 && !isExpired)
+        return error;
+    const credential = await options.login?.current();
+    const owner = options.login === undefined ? 'no credential' : options.login.describe;
+    const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
+    if (options.login !== undefined && credential?.kind === 'anonymous')
+        return recoded('CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
+    const refused = isExpired || (status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true)))
+        ? recoded(credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
+        : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
+    return (await options.explain?.(refused, access, tag)) ?? refused;
+}
+
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
 var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/copy/store.js
 var store = __nccwpck_require__(4964);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/http/quirks.js
-var quirks = __nccwpck_require__(4525);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/transport/request.js
-var transport_request = __nccwpck_require__(6624);
 ;// CONCATENATED MODULE: ./lib/registry/headers.js
 
 
@@ -46548,125 +46766,6 @@ function placeOf(url, send, name, side) {
     };
 }
 
-// EXTERNAL MODULE: ./lib/core/retries.js
-var retries = __nccwpck_require__(8749);
-;// CONCATENATED MODULE: ./lib/registry/endpoint.js
-
-
-
-
-
-/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
-const EMPTY_400_TRIES = 3;
-function createEndpoint(options) {
-    const { side, base, repository, context } = options;
-    const name = `${base.host}/${repository}`;
-    const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
-    const sendScoped = async (access, request) => {
-        const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
-        for (let attempt = 1;; attempt += 1) {
-            const res = await options.send(scoped);
-            isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
-            if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
-                return res;
-            await (0,transport_request/* discard */.vf)(res);
-            context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
-            await context.sleep((0,retries/* backoff */.JN)(attempt, context.random, { first: 1000 }));
-        }
-    };
-    let isOpenShiftHere = false;
-    const asked = options.evidence && askOnce(options.evidence, context);
-    let isWide = options.writes === true;
-    const call = async (access, request) => {
-        if (access === 'push' || !isWide)
-            return sendScoped(access, request);
-        try {
-            return await sendScoped('push', request);
-        }
-        catch (thrown) {
-            // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
-            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
-                throw thrown;
-            isWide = false;
-            return sendScoped('pull', request);
-        }
-    };
-    return {
-        side,
-        name,
-        repository,
-        base,
-        context,
-        stallTimeout: options.stallTimeout ?? 60_000,
-        async evidence() {
-            if (asked !== undefined)
-                return (await asked()) ?? NOT_KNOWN;
-            // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
-            return isOpenShiftHere ? NOT_KNOWN : undefined;
-        },
-        /** `manifests/latest` → its address. */
-        url: (path) => new URL(`/v2/${repository}/${path}`, base),
-        /** Sends with the scopes that `access` needs; any status resolves. */
-        call,
-        /** What a refusal means. Consumes the answer. */
-        toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
-    };
-}
-const NOT_KNOWN = { imports: 'unknown', named: undefined };
-/** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
-function askOnce(ask, { signal, log }) {
-    let asked;
-    return () => {
-        asked ??= ask().catch((thrown) => {
-            if (signal.aborted)
-                throw thrown;
-            log.debug(`no inventory: ${(0,errors/* reasonOf */.A3)(thrown)}`);
-            return undefined;
-        });
-        return asked;
-    };
-}
-/** A registry that redirects to another one, which refuses. */
-function refusedElsewhere(error, host, { base, side }) {
-    return error.with({
-        code: error.status === 401 ? 'CREDENTIAL_MISSING' : 'DENIED',
-        message: `${error.message} It was ${host} that refused, to which ${base.host} redirects.`,
-        hint: `No credential of ${base.host} goes to another host. Name ${host} in the reference instead, with an entry for it in ${side}-auth-file.`,
-    });
-}
-async function toPromoteError(options, name, res, what, access, tag) {
-    const redact = (text) => options.context.secrets.redact(text);
-    const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
-    const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
-    if ((0,quirks/* isUnexposed */.uX)(res, error.message))
-        return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
-    if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
-        return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
-    const { status } = res;
-    const { host } = res.url;
-    const said = error.server.map((entry) => `${entry.code} ${entry.message}`).join('; ') || error.message.slice(name.length);
-    const isExpired = (status === 400 || status === 403) && (0,quirks/* saysExpired */.ow)(said);
-    if (res.leftOrigin === true && (status === 401 || status === 403))
-        return refusedElsewhere(error, host, options);
-    const isForApi = status === 403 && options.explain !== undefined;
-    if (status !== 401 && !isForApi && !isExpired && error.code !== 'RATE_LIMITED') {
-        const known = (0,quirks/* explainRefusal */.GC)({ status, said, access, host, repository: options.repository });
-        if (known !== undefined)
-            return recoded(known.code, known.hint);
-    }
-    if (status !== 401 && status !== 403 && !isExpired)
-        return error;
-    const credential = await options.login?.current();
-    const owner = options.login === undefined ? 'no credential' : options.login.describe;
-    const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
-    if (options.login !== undefined && credential?.kind === 'anonymous')
-        return recoded('CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
-    const refused = isExpired || (status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true)))
-        ? recoded(credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
-        : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
-    return (await options.explain?.(refused, access, tag)) ?? refused;
-}
-
 // EXTERNAL MODULE: ./lib/http/credential-scope.js
 var credential_scope = __nccwpck_require__(8790);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
@@ -46686,16 +46785,20 @@ var referrer = __nccwpck_require__(3530);
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100;
 /** Registries page by 50 (Quay) to 1,000; a repository with more tags is refused. */
-const MOST_TAG_PAGES = 2000;
-const MOST_TAGS = 200_000;
+const MOST_NAME_PAGES = 2000;
+const MOST_NAMES = 200_000;
 /** 65,000 tags of 128 characters. */
-const TAGS_LIMIT = 8 * 1024 * 1024;
+const NAMES_LIMIT = 8 * 1024 * 1024;
 /** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
 const indexSchema = schemas/* object */.Ikc({
     mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
     manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
 });
-const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
+const names = schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_NAMES).nullable();
+const namesSchema = schemas/* union */.KCZ([
+    schemas/* object */.Ikc({ tags: names }).transform(({ tags }) => tags),
+    schemas/* object */.Ikc({ repositories: names }).transform(({ repositories }) => repositories),
+]);
 function createListings(endpoint, manifests) {
     // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
     let missing = false;
@@ -46730,19 +46833,7 @@ function createListings(endpoint, manifests) {
             }
             return [];
         },
-        async listTags() {
-            const found = new Set();
-            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
-            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
-            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
-                for (const tag of tags ?? [])
-                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
-                        found.add(tag);
-                if (found.size > MOST_TAGS)
-                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
-            }
-            return [...found];
-        },
+        listTags: async () => (await listNames(endpoint, 'tags/list', 'listing the tags')).filter(oci_reference/* isTag */.dz),
         /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
         async lists(subject, digest) {
             missing = false;
@@ -46750,6 +46841,36 @@ function createListings(endpoint, manifests) {
             return listed?.found.some((each) => each.digest === digest) ?? false;
         },
     };
+}
+/**
+ * The repositories of a registry. `endpoint` is that of its catalog.
+ * @throws PromoteError also where a registry has no such list, or none for this account.
+ */
+async function listRepositories(endpoint) {
+    try {
+        return await listNames(endpoint, '', 'listing the repositories');
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+        const { code, status = 0 } = error;
+        if (![400, 401, 403, 404, 405, 501].includes(status) || /_REJECTED$/.test(code))
+            throw error;
+        const hint = 'Many registries list their repositories for administrators only, or not: name the images one by one.';
+        throw error.with(code === 'CREDENTIAL_MISSING' ? { hint: `${error.hint} ${hint}` } : { code: 'UNSUPPORTED', hint });
+    }
+}
+/** Without `n` (distribution-spec "Listing Tags"), because OpenShift cuts pages out of an unsorted list and so loses tags. */
+async function listNames(endpoint, path, what) {
+    const found = new Set();
+    const list = { path, what, schema: namesSchema, limit: NAMES_LIMIT, most: MOST_NAME_PAGES };
+    for await (const page of pages(endpoint, list)) {
+        for (const name of page ?? [])
+            if (typeof name === 'string')
+                found.add(name);
+        if (found.size > MOST_NAMES)
+            throw unfinished(endpoint, what, 'it does not end');
+    }
+    return [...found];
 }
 /**
  * A list, page by page. It ends only where the registry names no further page.
@@ -47485,6 +47606,8 @@ var public_address = __nccwpck_require__(8934);
 
 
 
+
+
 /**
  * The repositories of one side, each with the credential that belongs there.
  * @param explicit the side's own credential, unless it opens the cluster.
@@ -47504,7 +47627,7 @@ function openRepositories(side, options, network, cluster, explicit) {
         const login = own?.login ?? (await loginFor(side, address, reference, explicit, options));
         if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
             context.log.warn(notItsRegistry(side, base));
-        const store = openRepository({
+        const at = {
             side: side.side,
             base,
             send: network.as(base, login),
@@ -47514,8 +47637,9 @@ function openRepositories(side, options, network, cluster, explicit) {
             stallTimeout: config.stallTimeout,
             context,
             ...(own && clusterHelp(own, path)),
-        });
-        return { store: foreign.withLayers(store), origin: base.origin, path, cluster: own };
+        };
+        const catalog = () => listRepositories(createEndpoint({ ...at, repository: CATALOG }));
+        return { store: foreign.withLayers(openRepository(at)), origin: base.origin, path, cluster: own, catalog };
     };
     return {
         open(reference) {
@@ -63132,7 +63256,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2299))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1483))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

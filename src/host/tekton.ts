@@ -40,7 +40,8 @@ export function createTektonHost(env: Env, { err }: OutputStreams): Host {
 /** Secrets have no param, because the value of a param can be read in the TaskRun. Advice to set one names its file instead. */
 function inWorkspaces(text: string): string {
   const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g
-  return text.replace(option, 'file $2 of workspace $1-auth')
+  const signing = /(?<![\w/.-])(sign-key(?:-password)?)(?![\w/:=-])/g
+  return text.replace(option, 'file $2 of workspace $1-auth').replace(signing, 'file $1 of workspace sign')
 }
 
 /**
@@ -88,6 +89,9 @@ export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   const problems: string[] = []
   const report = reportIn(env)
   if (report !== undefined) offer(env, found, 'report', '', report)
+  const signing = env.IMAGE_PROMOTE_SIGN_DIR ?? ''
+  for (const file of signing === '' ? [] : filesOf(signing, 'sign', problems))
+    if (/^sign-key(?:-password)?$/.test(file)) offer(env, found, file, '_FILE', join(signing, file))
   const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems)
   // The entries of a list of destinations name their files themselves.
   for (const side of has(env, 'DESTINATIONS') ? ['source'] : ['source', 'destination']) {

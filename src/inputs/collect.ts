@@ -31,7 +31,8 @@ const IMAGE = /[/:=@]/
 const LONGEST_NAME = 60
 
 /** Variables of the Tekton Task that are not options: folders, paths of results, and the id of the run. */
-const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RUN_ID|RESULT_[A-Z0-9_]+)$/
+const EXTRAS =
+  /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|SIGN_DIR|RUN_ID|TASK_RUN|NAMESPACE|RESULT_[A-Z0-9_]+)$/
 
 /** Variables that Kubernetes sets for a Service image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
 const SERVICE_LINKS = [

@@ -113,10 +113,13 @@ export function abandoned(what: string, because: PromoteError): PromoteError {
   return new PromoteError(code, message, { cause: because })
 }
 
-/** Page of the run in GitHub Actions, GitLab or Jenkins. */
+/** Page of the run in GitHub Actions, GitLab or Jenkins; in Tekton `namespace/name` of the TaskRun. */
 export function runUrl(env: Readonly<Record<string, string | undefined>>): string | undefined {
   const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env
   const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined
   const candidates = [github, env.CI_JOB_URL, env.BUILD_URL]
-  return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url))
+  const page = candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url))
+  return (
+    page ?? /^[a-z0-9-]+\/[a-z0-9.-]+$/.exec(`${env.IMAGE_PROMOTE_NAMESPACE}/${env.IMAGE_PROMOTE_TASK_RUN ?? ''}`)?.[0]
+  )
 }

@@ -14,7 +14,7 @@ const FLAGS = new Set([
 const VARIABLES = new Set([
   ...OPTIONS.flatMap(({ name }) => [variableName(name), variableName(`${name}-file`)]),
   // What the Task hands over, and a switch of the tests.
-  ...['SOURCE_AUTH_DIR', 'DESTINATION_AUTH_DIR', 'CA_DIR', 'REPORT_DIR', 'RUN_ID'],
+  ...['SOURCE_AUTH_DIR', 'DESTINATION_AUTH_DIR', 'CA_DIR', 'REPORT_DIR', 'SIGN_DIR', 'RUN_ID', 'TASK_RUN', 'NAMESPACE'],
   ...['DIGEST', 'IMAGES', 'PROMOTED', 'REPORT'].map((result) => `RESULT_${result}`),
   'SEEDS',
   // What documents call a variable of any name.

@@ -9,7 +9,7 @@ import { codeBlocks, flagProblems, inputProblems, variableProblems } from './com
 import { documents, filesIn, ROOT, read } from './files.ts'
 
 describe('the samples', () => {
-  test.each(['docs/samples/github-workflow.yml', 'docs/samples/github-approval.yml'])(
+  test.each(['github-workflow', 'github-approval', 'github-attested'].map((name) => `docs/samples/${name}.yml`))(
     '%s passes inputs that exist and starts with no permissions',
     (file) => {
       const [workflow] = documents(read(file))

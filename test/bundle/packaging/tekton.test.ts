@@ -4,6 +4,7 @@ import { describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
 import { VERSION } from '../../../src/core/version.ts'
 import { OPTIONS, variableName } from '../../../src/inputs/options.ts'
+import { parsePolicy } from '../../../src/trust/policy-file.ts'
 import { documents, filesIn, ROOT, read } from './files.ts'
 import { STEP_ACTION, stepAction, TASK } from './generate.ts'
 import {
@@ -20,7 +21,7 @@ import {
 const task = parse(read(TASK)) as Task
 const action = parse(read(STEP_ACTION)) as StepAction
 const RESULTS = ['digest', 'images', 'promoted', 'report']
-const FOLDERS = ['source-auth', 'destination-auth', 'ca', 'report']
+const FOLDERS = ['source-auth', 'destination-auth', 'ca', 'sign', 'report']
 const names = (named: readonly Named[] | undefined) => (named ?? []).map(({ name }) => name)
 
 describe('the Tekton Task', () => {
@@ -43,6 +44,7 @@ describe('the Tekton Task', () => {
       'source-auth': 'SOURCE_AUTH_DIR',
       'destination-auth': 'DESTINATION_AUTH_DIR',
       ca: 'CA_DIR',
+      sign: 'SIGN_DIR',
       report: 'REPORT_DIR',
     }
     expect(task.spec.workspaces?.map(({ name, optional }) => [name, optional])).toEqual(
@@ -250,6 +252,28 @@ test('the samples show a build, an approval, a matrix and the service account pi
   for (const part of ['IMAGE_DIGEST)', 'kind: ApprovalTask', 'matrix:', 'serviceAccountName: pipeline'])
     expect(all).toContain(part)
 })
+
+test.each([
+  ['tekton/task/image-promote/samples/chains.yaml', ({ spec }: Sample) => named(spec?.params, 'policy')],
+  ['docs/samples/github-attested.yml', ({ jobs }: Sample) => jobs?.promote?.steps.at(-1)?.with?.policy],
+])('the policy in %s is one that is understood', (file, policyIn) => {
+  const [document] = documents(read(file))
+  const problems: string[] = []
+  const policy = parsePolicy(
+    policyIn(document) ?? '',
+    () => '{}',
+    (problem) => problems.push(problem),
+  )
+  expect(problems).toEqual([])
+  expect(policy?.rules.flatMap(({ attested }) => attested.map(({ type }) => type))).toEqual(['slsa-provenance'])
+})
+
+type Sample = Readonly<{
+  spec?: Readonly<{ params: readonly Given[] }>
+  jobs?: Readonly<Record<string, Readonly<{ steps: readonly Readonly<{ with?: Readonly<Record<string, string>> }>[] }>>>
+}>
+const named = (all: readonly Given[] | undefined, name: string) =>
+  all?.find((each) => each.name === name)?.value as string | undefined
 
 describe('the checks of samples find', () => {
   const matrix = read('tekton/task/image-promote/samples/matrix.yaml')

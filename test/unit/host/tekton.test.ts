@@ -205,6 +205,21 @@ describe('workspaces', () => {
       })
     }))
 
+  it('hold the key that signs, of which messages name the file', () =>
+    inFolder((folder) => {
+      const keys = mount(join(folder, 's'), { 'sign-key': 'k', 'sign-key-password': 'p', 'cosign.pub': 'x' })
+      expect(inputsOf({ IMAGE_PROMOTE_SIGN_DIR: keys })).toEqual({
+        problems: [],
+        env: {
+          IMAGE_PROMOTE_SIGN_DIR: keys,
+          IMAGE_PROMOTE_SIGN_KEY_FILE: join(keys, 'sign-key'),
+          IMAGE_PROMOTE_SIGN_KEY_PASSWORD_FILE: join(keys, 'sign-key-password'),
+        },
+      })
+      const { problems } = inputsOf({ IMAGE_PROMOTE_SIGN_DIR: join(folder, 'absent') })
+      expect(problems.join()).toContain('workspace sign')
+    }))
+
   it.each([
     [['.dockerconfigjson', 'config.json', 'auth.json'], '.dockerconfigjson'],
     [['config.json', 'auth.json'], 'config.json'],

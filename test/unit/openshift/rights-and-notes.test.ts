@@ -154,6 +154,9 @@ describe('the notes on an image stream', () => {
     [{ BUILD_URL: 'https://jenkins.example.com/job/x/3/' }, 'https://jenkins.example.com/job/x/3/'],
     [{ BUILD_URL: 'https://user:password@jenkins.example.com/job/x/3/' }, undefined],
     [{ BUILD_URL: 'javascript:alert(1)' }, undefined],
+    [{ IMAGE_PROMOTE_NAMESPACE: 'prod', IMAGE_PROMOTE_TASK_RUN: 'promote-x7k2p' }, 'prod/promote-x7k2p'],
+    [{ IMAGE_PROMOTE_NAMESPACE: 'prod', IMAGE_PROMOTE_TASK_RUN: '' }, undefined],
+    [{ IMAGE_PROMOTE_NAMESPACE: 'a/b', IMAGE_PROMOTE_TASK_RUN: 'c d' }, undefined],
     [{ BUILD_URL: `https://jenkins.example.com/${'x'.repeat(600)}` }, undefined],
     [{}, undefined],
   ])('%j names the run %s', (env, url) => expect(runUrl(env)).toBe(url))

@@ -28,7 +28,7 @@ const securityContext = closed({
 })
 const variableName: SchemaObject = { type: 'string', pattern: '^[A-Z][A-Z0-9_]*$' }
 const ofPod = closed({
-  fieldRef: closed({ fieldPath: { type: 'string', pattern: "^metadata\\.labels\\['[^']+'\\]$" } }),
+  fieldRef: closed({ fieldPath: { type: 'string', pattern: "^metadata\\.(?:namespace|labels\\['[^']+'\\])$" } }),
 })
 const variable: SchemaObject = {
   anyOf: [

@@ -35769,7 +35769,8 @@ function createTektonHost(env, { err }) {
 /** Secrets have no param, because the value of a param can be read in the TaskRun. Advice to set one names its file instead. */
 function inWorkspaces(text) {
     const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g;
-    return text.replace(option, 'file $2 of workspace $1-auth');
+    const signing = /(?<![\w/.-])(sign-key(?:-password)?)(?![\w/:=-])/g;
+    return text.replace(option, 'file $2 of workspace $1-auth').replace(signing, 'file $1 of workspace sign');
 }
 /**
  * All results are in the step's termination message. The kubelet gives the containers of a pod 12,288 bytes together, init
@@ -35815,6 +35816,10 @@ function workspaceInputs(env) {
     const report = reportIn(env);
     if (report !== undefined)
         offer(env, found, 'report', '', report);
+    const signing = env.IMAGE_PROMOTE_SIGN_DIR ?? '';
+    for (const file of signing === '' ? [] : filesOf(signing, 'sign', problems))
+        if (/^sign-key(?:-password)?$/.test(file))
+            offer(env, found, file, '_FILE', (0,external_node_path_.join)(signing, file));
     const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems);
     // The entries of a list of destinations name their files themselves.
     for (const side of has(env, 'DESTINATIONS') ? ['source'] : ['source', 'destination']) {
@@ -38322,7 +38327,7 @@ const IMAGE = /[/:=@]/;
 /** Characters. A longer argument or variable name is not a misspelled option: it is neither quoted nor compared. */
 const LONGEST_NAME = 60;
 /** Variables of the Tekton Task that are not options: folders, paths of results, and the id of the run. */
-const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RUN_ID|RESULT_[A-Z0-9_]+)$/;
+const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|SIGN_DIR|RUN_ID|TASK_RUN|NAMESPACE|RESULT_[A-Z0-9_]+)$/;
 /** Variables that Kubernetes sets for a Service image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
 const SERVICE_LINKS = [
     /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
@@ -47989,12 +47994,13 @@ function abandoned(what, because) {
     const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED';
     return new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG(code, message, { cause: because });
 }
-/** Page of the run in GitHub Actions, GitLab or Jenkins. */
+/** Page of the run in GitHub Actions, GitLab or Jenkins; in Tekton `namespace/name` of the TaskRun. */
 function runUrl(env) {
     const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env;
     const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined;
     const candidates = [github, env.CI_JOB_URL, env.BUILD_URL];
-    return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url));
+    const page = candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url));
+    return (page ?? /^[a-z0-9-]+\/[a-z0-9.-]+$/.exec(`${env.IMAGE_PROMOTE_NAMESPACE}/${env.IMAGE_PROMOTE_TASK_RUN ?? ''}`)?.[0]);
 }
 
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
@@ -19,6 +19,7 @@ const ARCHIVE = `image-promote-${VERSION}.tgz`
 const PRINTS = [0, `image-promote ${VERSION}\n`]
 let folder: Folder
 let archive: string
+let repository: string
 
 // npm itself starts in a second, and each test starts it once or twice.
 jest.setTimeout(120_000)
@@ -26,7 +27,9 @@ jest.setTimeout(120_000)
 beforeAll(async () => {
   folder = temporary()
   archive = join(folder.path, ARCHIVE)
-  if (!WINDOWS) await run('npm', ['pack', '--pack-destination', folder.path], ROOT)
+  if (WINDOWS) return
+  await run('npm', ['pack', '--pack-destination', folder.path], ROOT)
+  repository = await asRepository()
 })
 afterAll(() => folder.remove())
 
@@ -67,8 +70,10 @@ describe('as the README says', () => {
     const place = temporary()
     await serving(archive, async (url) => {
       const release = `https://github.com/OWNER/image-promote/releases/download/v${VERSION}/${ARCHIVE}`
-      expect(block).toContain(release)
-      const script = `export npm_config_prefix="$PWD/prefix" PATH="$PWD/prefix/bin:$PATH"\n${block.replaceAll(release, url)}`
+      const tag = `github:OWNER/image-promote#v${VERSION}`
+      expect([release, tag].some((each) => block.includes(each))).toBe(true)
+      const command = block.replaceAll(release, url).replaceAll(tag, `git+file://${repository}#v${VERSION}`)
+      const script = `export npm_config_prefix="$PWD/prefix" PATH="$PWD/prefix/bin:$PATH"\n${command}`
       const { stdout } = await run('bash', ['-e', '-o', 'pipefail', '-c', script], place.path)
       expect(stdout).toContain(`image-promote ${VERSION} copies images`)
     })
@@ -83,6 +88,13 @@ describe('npm', () => {
     await run('npm', ['install', archive], into)
     expect(readdirSync(join(into, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual(['image-promote'])
     expect(await version('node_modules/.bin/image-promote', [], into)).toEqual(PRINTS)
+  })
+
+  test('installs it globally from Git, without the packages of its development', async () => {
+    if (WINDOWS) return
+    const prefix = empty('from-git')
+    await run('npm', ['install', '--global', '--prefix', prefix, `git+file://${repository}`], folder.path)
+    expect(await version(join(prefix, 'bin', 'image-promote'), [], folder.path)).toEqual(PRINTS)
   })
 })
 
@@ -106,6 +118,29 @@ test('the SBOM of a release names the packages whose licences are in the bundle,
   const refs = dependencies.map(({ ref }: { ref: string }) => ref)
   expect(refs).toEqual([`image-promote@${VERSION}`, ...locked])
 })
+
+/** What a checkout has for npm, as one commit with the tag of the version. */
+async function asRepository(): Promise<string> {
+  const path = empty('repository')
+  for (const part of [
+    'package.json',
+    'package-lock.json',
+    '.npmrc',
+    'dist',
+    'action.yml',
+    'LICENSE',
+    'README.md',
+    'tekton',
+    'src',
+  ])
+    cpSync(join(ROOT, part), join(path, part), { recursive: true })
+  const git = (...argv: string[]) => run('git', ['-c', 'user.name=x', '-c', 'user.email=x@example.com', ...argv], path)
+  await git('init', '--quiet')
+  await git('add', '.')
+  await git('commit', '--quiet', '--message', 'release')
+  await git('tag', `v${VERSION}`)
+  return path
+}
 
 function empty(name: string): string {
   const path = join(folder.path, name)

@@ -188,17 +188,6 @@ describe('a project of a registry', () => {
     const { hint = '' } = report.images[0]?.error ?? {}
     expect(hint?.includes('name the images one by one')).toBe(expected !== 'LOGIN_REJECTED')
   })
-
-  test('names that a registry lists and that cannot be names lead nowhere', async () => {
-    const { url, asked } = await scene.server(({ path }) => {
-      if (path === '/v2/') return { status: 200, headers: {}, body: '{}' }
-      const repositories = ['dev/../../secret', 'dev/a?b=c', 'dev/%2e%2e', 'dev/A', 'dev/', 7, null, 'dev/a b']
-      return { status: 200, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ repositories }) }
-    })
-    const { report } = await promote({ registry: url.origin }, at(right), ['dev/**:1=prod/**'])
-    expect(told(report.images)).toEqual(['prod/**:1 failed NOT_FOUND'])
-    expect(new Set(asked.map(({ target }) => target))).toEqual(new Set(['/v2/_catalog']))
-  })
 })
 
 describe('a project together with', () => {

@@ -123,6 +123,13 @@ export const RIGHTS: readonly Situation[] = [
     way: as('viewer'),
   },
   {
+    when: 'the user may not list the project',
+    code: 'DENIED',
+    says: 'Listing the image streams of … as …: … answered 403 "…".',
+    images: 'dev/*:1.0=out/*',
+    way: as('puller'),
+  },
+  {
     when: 'an admission webhook refuses the image stream',
     code: 'DENIED',
     side: 'destination',
@@ -294,6 +301,21 @@ export const CONTENT: readonly Situation[] = [
     code: 'NOT_FOUND',
     says: '…: reading manifest …: 404 NAME_UNKNOWN "repository name not known to registry".',
     images: 'dev/nosuch:1.0=out/app:1.0',
+  },
+  {
+    when: 'no repository of the project has the tag',
+    code: 'NOT_FOUND',
+    says: '…: 0 of … repositories are taken….',
+    images: 'dev/*:9.9=out/*',
+  },
+  {
+    when: 'the registry does not list its repositories',
+    code: 'UNSUPPORTED',
+    side: 'destination',
+    blames: 'source',
+    says: '…: listing the repositories: 404 ….',
+    arrange: ({ plain }) => plain.faults.add({ match: { path: /_catalog/ }, do: { kind: 'status', status: 404 } }),
+    images: 'team/*:1.0=prod/*',
   },
   {
     when: 'the tag does not exist',

@@ -9,6 +9,15 @@ export function getOrAdd<K, V>(entries: Entries<K, V>, key: K, make: () => V): V
   return made
 }
 
+/** As `getOrAdd`, but what fails is not kept. */
+export function getOrAsk<K, T>(answers: Map<K, Promise<T>>, key: K, ask: () => Promise<T>): Promise<T> {
+  return getOrAdd(answers, key, () => {
+    const asked = ask()
+    asked.catch(() => answers.get(key) === asked && answers.delete(key))
+    return asked
+  })
+}
+
 /** What one run remembers, made when it is first asked for. */
 export function perRun<T>(make: () => T): (run: Readonly<{ secrets: object }>) => T {
   const made = new WeakMap<object, T>()

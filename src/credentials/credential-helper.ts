@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { parseJson } from '../core/json.ts'
-import { perRun } from '../core/memo.ts'
+import { getOrAsk, perRun } from '../core/memo.ts'
 import type { Credential } from '../http/credential.ts'
 import { basicCredential } from './login.ts'
 import { firstLine, runProgram } from './subprocess.ts'
@@ -24,12 +24,8 @@ const answersOf = perRun(() => new Map<string, Promise<Credential | undefined>>(
 export function askHelper(helper: Helper, context: Context, again = false): Promise<Credential | undefined> {
   const answers = answersOf(context)
   const key = `${helper.name} ${helper.host}`
-  const known = again ? undefined : answers.get(key)
-  if (known !== undefined) return known
-  const asked = ask(helper, context)
-  answers.set(key, asked)
-  asked.catch(() => answers.get(key) === asked && answers.delete(key))
-  return asked
+  if (again) answers.delete(key)
+  return getOrAsk(answers, key, () => ask(helper, context))
 }
 
 async function ask(helper: Helper, context: Context): Promise<Credential | undefined> {

@@ -33,15 +33,14 @@ function words(name: string, values: readonly string[], meaning: string, more: P
   return row(name, 'enum', meaning, { default: values[0], values, ...more })
 }
 
+const PLATFORMS = 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.'
 const FOREIGN = 'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.'
 
 const WHAT: readonly Row[] = [
   row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
   row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
   row('exclude', 'list', 'Leave out of what * and selections find: NAME, :TAG or NAME:TAG, with * and ?.'),
-  row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
-    default: 'all',
-  }),
+  row('platforms', 'list', PLATFORMS, { default: 'all' }),
   flag('referrers', 'true', 'Also copy signatures, SBOMs and attestations.'),
   flag('require-signed', 'false', 'Fail if an image has no signature. The signature is not verified.'),
   flag('include-foreign', 'false', FOREIGN, { orHosts: true }),
@@ -51,6 +50,7 @@ const WHAT: readonly Row[] = [
 
 function sideRows(side: 'source' | 'destination'): readonly Row[] {
   const account = `Service account (namespace/name) whose short-lived token opens the ${side} registry.`
+  const audience = `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`
   const registry = `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`
   return [
     row('cluster', 'url', `URL of the API server of the ${side} cluster (https), or in-cluster.`),
@@ -60,9 +60,7 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
     row('service-account', 'string', account),
     row('kubeconfig', 'path', `Kubeconfig file with the server, CA and credential of the ${side}.`),
     row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
-    row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
-      hosts: ['github'],
-    }),
+    row('oidc-audience', 'string', audience, { hosts: ['github'] }),
     row('registry', 'string', registry),
     row('ca', 'string', `More CA certificates to trust at the ${side}: PEM text or a file.`),
     flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),

@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import type { Target, Upload } from '../copy/store.ts'
 import { type ByteStream, bodyOf, readAll } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
-import { asPromoteError, type Code, PromoteError, type ServerError, type Side, undefinedIf } from '../core/errors.ts'
+import { asPromoteError, type Code, PromoteError, type Side, undefinedIf } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
 import { listed, quote } from '../core/text.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
@@ -239,13 +239,8 @@ async function unknownName(name: string, tag: string, catalog: Catalog, side: Si
 }
 
 function unknownBlobs(name: string, manifest: Manifest, lacking: readonly Descriptor[], side: Side): PromoteError {
-  const server = lacking.map(
-    ({ digest }): ServerError => ({
-      code: 'MANIFEST_BLOB_UNKNOWN',
-      message: 'blob unknown to the layout',
-      detail: digest,
-    }),
-  )
+  const unknown = { code: 'MANIFEST_BLOB_UNKNOWN', message: 'blob unknown to the layout' }
+  const server = lacking.map(({ digest }) => ({ ...unknown, detail: digest }))
   const what = `${lacking.length} blobs of manifest ${shortDigest(manifest.descriptor.digest)} are not there`
   return new PromoteError('PROTOCOL', `${name}: ${what}.`, { side, server })
 }

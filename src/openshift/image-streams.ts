@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { within } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { getOrAsk } from '../core/memo.ts'
 import type { Digest } from '../oci/digest.ts'
 import {
   decode,
@@ -71,14 +72,7 @@ export function openStreams(kube: Kubernetes, user: string) {
 
 function rememberAnswers<T>(ask: (repository: string) => Promise<T>) {
   const asked = new Map<string, Promise<T>>()
-  const get = (repository: string): Promise<T> => {
-    const known = asked.get(repository)
-    if (known !== undefined) return known
-    const answer = ask(repository)
-    asked.set(repository, answer)
-    answer.catch(() => asked.get(repository) === answer && asked.delete(repository))
-    return answer
-  }
+  const get = (repository: string) => getOrAsk(asked, repository, () => ask(repository))
   return Object.assign(get, {
     remember: (repository: string, value: T) => void asked.set(repository, Promise.resolve(value)),
     forget: (repository: string) => void asked.delete(repository),

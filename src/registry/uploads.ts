@@ -68,7 +68,9 @@ async function tryMount(upload: NewUpload, from: string): Promise<UploadStart | 
   const own = from === endpoint.repository
   const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
   const scopes = own ? [] : [`repository:${from}:pull`]
-  const first = await post(endpoint, query, scopes, false).catch(unlessRejected(own))
+  // Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again.
+  const unlessRejected = undefinedIf(({ code, transient }) => code !== 'CANCELLED' && (!own || transient))
+  const first = await post(endpoint, query, scopes, false).catch(unlessRejected)
   if (first !== undefined) await discard(first)
   // 429 is not a refusal: the request is repeated later.
   const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
@@ -77,11 +79,6 @@ async function tryMount(upload: NewUpload, from: string): Promise<UploadStart | 
   if (res.status === 202) return { state: 'open', upload: openSession(upload, res) }
   const stored = header(res, 'docker-content-digest') ?? blob.digest
   return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
-}
-
-/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
-function unlessRejected(own: boolean) {
-  return undefinedIf(({ code, transient }) => code !== 'CANCELLED' && (!own || transient))
 }
 
 /** A plain upload session; nothing is sent yet. */

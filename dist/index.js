@@ -32791,7 +32791,7 @@ function bySubject({ nodes }) {
         const [subject] = manifest === undefined ? [] : (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__/* .linked */ .q)(manifest, 'subject');
         if (manifest === undefined || subject === undefined || tag !== undefined)
             continue;
-        (0,_core_memo_js__WEBPACK_IMPORTED_MODULE_6__/* .getOrAdd */ .P)(lists, subject.digest, () => []).push((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .describeReferrer */ .Xi)(manifest));
+        (0,_core_memo_js__WEBPACK_IMPORTED_MODULE_6__/* .getOrAdd */ .PD)(lists, subject.digest, () => []).push((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .describeReferrer */ .Xi)(manifest));
     }
     return lists;
 }
@@ -33437,8 +33437,9 @@ function isRecord(value) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   P: () => (/* binding */ getOrAdd),
-/* harmony export */   t: () => (/* binding */ perRun)
+/* harmony export */   D6: () => (/* binding */ getOrAsk),
+/* harmony export */   PD: () => (/* binding */ getOrAdd),
+/* harmony export */   ti: () => (/* binding */ perRun)
 /* harmony export */ });
 /** The value of `key`. When there is none yet, `make` makes it, and it is kept. */
 function getOrAdd(entries, key, make) {
@@ -33448,6 +33449,14 @@ function getOrAdd(entries, key, make) {
     const made = make();
     entries.set(key, made);
     return made;
+}
+/** As `getOrAdd`, but what fails is not kept. */
+function getOrAsk(answers, key, ask) {
+    return getOrAdd(answers, key, () => {
+        const asked = ask();
+        asked.catch(() => answers.get(key) === asked && answers.delete(key));
+        return asked;
+    });
 }
 /** What one run remembers, made when it is first asked for. */
 function perRun(make) {
@@ -34793,7 +34802,7 @@ function failures(rows) {
         // All images of a cancelled run belong to one group, whatever their messages are.
         const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown']);
         const { error } = row;
-        (0,memo/* getOrAdd */.P)(groups, key, () => ({ error, rows: [] })).rows.push(row);
+        (0,memo/* getOrAdd */.PD)(groups, key, () => ({ error, rows: [] })).rows.push(row);
     }
     // Images that were given up because of a failure come after that failure.
     const isConsequence = ({ error }) => Number(error.code === 'ABANDONED');
@@ -35667,7 +35676,7 @@ function createDetails(runner) {
     const lines = new Map();
     return (event) => {
         if (event.event === 'step') {
-            const known = (0,memo/* getOrAdd */.P)(lines, event.image, () => []);
+            const known = (0,memo/* getOrAdd */.PD)(lines, event.image, () => []);
             const { do: deed, kind, digest, size, why } = event;
             if (known.length < LONGEST_DETAILS)
                 known.push(`${deed} ${kind} ${digest} (${size} bytes): ${why}`);
@@ -36980,7 +36989,7 @@ function openRoutes(options, context, closing) {
             const forwarded = isForwarded(request, proxy);
             const identity = !forwarded && showsIdentity(options.clientCertificate, request);
             const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`;
-            const dispatcher = (0,memo/* getOrAdd */.P)(clients, key, () => newClient(proxy, forwarded, identity, request.bulk === true));
+            const dispatcher = (0,memo/* getOrAdd */.PD)(clients, key, () => newClient(proxy, forwarded, identity, request.bulk === true));
             return { dispatcher, ...lineOf(request, proxy, context) };
         },
     };
@@ -37437,7 +37446,7 @@ function limitConcurrency(context, ceiling = CEILING) {
     const origins = new Map();
     const most = Math.max(1, Math.floor(ceiling));
     return (next) => async (request) => {
-        const origin = (0,memo/* getOrAdd */.P)(origins, request.url.origin, () => newOrigin(most));
+        const origin = (0,memo/* getOrAdd */.PD)(origins, request.url.origin, () => newOrigin(most));
         await enter(origin);
         const { halved, running: crowd } = origin;
         try {
@@ -37697,9 +37706,9 @@ function openNetwork(options, context) {
          * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
          */
         as: (origin, login) => {
-            const sends = (0,memo/* getOrAdd */.P)(opened, login, () => new Map());
+            const sends = (0,memo/* getOrAdd */.PD)(opened, login, () => new Map());
             const access = { side: options.side, origin, login, verified, ask, context };
-            return (0,memo/* getOrAdd */.P)(sends, origin.origin, () => compose(wire, ...patient, authorize(access)));
+            return (0,memo/* getOrAdd */.PD)(sends, origin.origin, () => compose(wire, ...patient, authorize(access)));
         },
         close: transport.close,
     };
@@ -38739,14 +38748,13 @@ function flag(name, preset, meaning, more = {}) {
 function words(name, values, meaning, more = {}) {
     return row(name, 'enum', meaning, { default: values[0], values, ...more });
 }
+const PLATFORMS = 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.';
 const FOREIGN = 'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.';
 const WHAT = [
     row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
     row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
     row('exclude', 'list', 'Leave out of what * and selections find: NAME, :TAG or NAME:TAG, with * and ?.'),
-    row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
-        default: 'all',
-    }),
+    row('platforms', 'list', PLATFORMS, { default: 'all' }),
     flag('referrers', 'true', 'Also copy signatures, SBOMs and attestations.'),
     flag('require-signed', 'false', 'Fail if an image has no signature. The signature is not verified.'),
     flag('include-foreign', 'false', FOREIGN, { orHosts: true }),
@@ -38755,6 +38763,7 @@ const WHAT = [
 ];
 function sideRows(side) {
     const account = `Service account (namespace/name) whose short-lived token opens the ${side} registry.`;
+    const audience = `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`;
     const registry = `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`;
     return [
         row('cluster', 'url', `URL of the API server of the ${side} cluster (https), or in-cluster.`),
@@ -38764,9 +38773,7 @@ function sideRows(side) {
         row('service-account', 'string', account),
         row('kubeconfig', 'path', `Kubeconfig file with the server, CA and credential of the ${side}.`),
         row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
-        row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
-            hosts: ['github'],
-        }),
+        row('oidc-audience', 'string', audience, { hosts: ['github'] }),
         row('registry', 'string', registry),
         row('ca', 'string', `More CA certificates to trust at the ${side}: PEM text or a file.`),
         flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
@@ -39024,7 +39031,7 @@ function pairsOf(images) {
         if ('select' in pair)
             throw new Error(`${source} names no image`);
         const made = () => ({ ...pair, platforms: platforms?.map(platform/* parsePlatform */.FL), approved: new Map() });
-        (0,memo/* getOrAdd */.P)(pairs, JSON.stringify([source, destination, platforms, digest]), made).approved.set(target, image);
+        (0,memo/* getOrAdd */.PD)(pairs, JSON.stringify([source, destination, platforms, digest]), made).approved.set(target, image);
     }
     return [...pairs.values()];
 }
@@ -40270,7 +40277,7 @@ async function selectTags(selection, tags, times) {
             const reason = why(tag);
             if (reason === undefined)
                 return true;
-            (0,memo/* getOrAdd */.P)(leftOut, reason, () => []).push(tag);
+            (0,memo/* getOrAdd */.PD)(leftOut, reason, () => []).push(tag);
             return false;
         });
     };
@@ -41104,7 +41111,7 @@ function openLayouts(side, context) {
     return {
         at(place) {
             const key = `${place.kind} ${(0,external_node_path_.resolve)(place.path)}`;
-            return (0,memo/* getOrAdd */.P)(opened, key, () => openLayout(place, side, context));
+            return (0,memo/* getOrAdd */.PD)(opened, key, () => openLayout(place, side, context));
         },
         close: async () => void (await Promise.all([...opened.values()].map((layout) => layout.close()))),
     };
@@ -41209,7 +41216,7 @@ function createReferrers({ catalog, files, side }) {
         const [subject] = (0,oci_manifest/* linked */.q)(manifest, 'subject');
         if (subject === undefined)
             return;
-        (0,memo/* getOrAdd */.P)(found, subject.digest, () => new Map()).set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
+        (0,memo/* getOrAdd */.PD)(found, subject.digest, () => new Map()).set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
     };
     const scan = async () => {
         const found = new Map();
@@ -41315,11 +41322,8 @@ async function unknownName(name, tag, catalog, side) {
     });
 }
 function unknownBlobs(name, manifest, lacking, side) {
-    const server = lacking.map(({ digest }) => ({
-        code: 'MANIFEST_BLOB_UNKNOWN',
-        message: 'blob unknown to the layout',
-        detail: digest,
-    }));
+    const unknown = { code: 'MANIFEST_BLOB_UNKNOWN', message: 'blob unknown to the layout' };
+    const server = lacking.map(({ digest }) => ({ ...unknown, detail: digest }));
     const what = `${lacking.length} blobs of manifest ${(0,oci_digest/* shortDigest */.VK)(manifest.descriptor.digest)} are not there`;
     return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}.`, { side, server });
 }
@@ -42559,6 +42563,7 @@ function whyEmpty(tag, stream) {
 
 
 
+
 /** The image streams of one cluster. Answers are kept per repository; failures are not. */
 function openStreams(kube, user) {
     const read = rememberAnswers((repository) => readStream(kube, repository));
@@ -42593,15 +42598,7 @@ function openStreams(kube, user) {
 }
 function rememberAnswers(ask) {
     const asked = new Map();
-    const get = (repository) => {
-        const known = asked.get(repository);
-        if (known !== undefined)
-            return known;
-        const answer = ask(repository);
-        asked.set(repository, answer);
-        answer.catch(() => asked.get(repository) === answer && asked.delete(repository));
-        return answer;
-    };
+    const get = (repository) => (0,memo/* getOrAsk */.D6)(asked, repository, () => ask(repository));
     return Object.assign(get, {
         remember: (repository, value) => void asked.set(repository, Promise.resolve(value)),
         forget: (repository) => void asked.delete(repository),
@@ -42888,7 +42885,7 @@ function openRights(accounts) {
     const asked = new Map();
     const ask = (by, question) => {
         const key = JSON.stringify([by === kube, question]);
-        return (0,memo/* getOrAdd */.P)(asked, key, () => isAllowed(by, question).catch(() => undefined));
+        return (0,memo/* getOrAdd */.PD)(asked, key, () => isAllowed(by, question).catch(() => undefined));
     };
     return async (repository, { create, remove }) => {
         const { namespace, name } = splitRepository(repository, kube.side);
@@ -45204,7 +45201,7 @@ async function createJudge(inputs, run) {
         const { attached, nodes } = graph.judged ?? graph;
         const subject = (0,examine.subjectIn)(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.Rn)(digest, tag))?.manifest);
         const examineGraph = () => (0,examine/* examine */.s)(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
-        const examined = (0,memo/* getOrAdd */.P)(known, graph, examineGraph);
+        const examined = (0,memo/* getOrAdd */.PD)(known, graph, examineGraph);
         const isOwn = pair.source.host === undefined;
         const host = isOwn ? store.name.replace(`/${path}`, '') : (config.source.registry?.host ?? '');
         const registry = pair.source.layout === undefined ? host : undefined;
@@ -45522,7 +45519,7 @@ class ManifestLookup {
     }
     /** @returns why the manifest is known to be stored; undefined when it is not known. */
     ask(manifest) {
-        return (0,memo/* getOrAdd */.P)(this.#answers, manifest.digest, () => (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest)));
+        return (0,memo/* getOrAdd */.PD)(this.#answers, manifest.digest, () => (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest)));
     }
     async #find(manifest) {
         const { target, tags } = await this.#place;
@@ -45678,7 +45675,7 @@ async function readSource({ pair, jobs }, session, lookups, { config, copy, cont
     const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
     const listed = approved && config.referrers ? { attached: approved.apply.attached, warn: context.log.warn } : undefined;
     const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined, approved: listed };
-    const graph = await (0,memo/* getOrAdd */.P)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
+    const graph = await (0,memo/* getOrAdd */.PD)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
     const changed = `${name}: what belongs to the image is not what belonged to it when the plan was made.`;
     for (const job of jobs)
         asPlanned('source', (0,copy_graph/* contentsOf */.KD)(graph), job.approved?.apply.contents, changed);
@@ -46024,7 +46021,7 @@ var subprocess = __nccwpck_require__(6030);
 const DOCKER_HUB = 'https://index.docker.io/v1/';
 /** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
 const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
-const answersOf = (0,memo/* perRun */.t)(() => new Map());
+const answersOf = (0,memo/* perRun */.ti)(() => new Map());
 /**
  * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
  * unless `again`. Throws HELPER.
@@ -46032,13 +46029,9 @@ const answersOf = (0,memo/* perRun */.t)(() => new Map());
 function askHelper(helper, context, again = false) {
     const answers = answersOf(context);
     const key = `${helper.name} ${helper.host}`;
-    const known = again ? undefined : answers.get(key);
-    if (known !== undefined)
-        return known;
-    const asked = ask(helper, context);
-    answers.set(key, asked);
-    asked.catch(() => answers.get(key) === asked && answers.delete(key));
-    return asked;
+    if (again)
+        answers.delete(key);
+    return (0,memo/* getOrAsk */.D6)(answers, key, () => ask(helper, context));
 }
 async function ask(helper, context) {
     if (!/^[A-Za-z0-9._-]+$/.test(helper.name))
@@ -46148,7 +46141,7 @@ function authFilePaths(env, platform) {
     return [...new Set(paths)];
 }
 /** One login for each entry, which repositories share. */
-const loginsOf = (0,memo/* perRun */.t)(() => new Map());
+const loginsOf = (0,memo/* perRun */.ti)(() => new Map());
 async function loginFrom(given, lookup) {
     const { options, context } = lookup;
     const first = await lookIn(given, lookup, false);
@@ -46157,7 +46150,7 @@ async function loginFrom(given, lookup) {
     const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
     const what = { describe: first.describe, renewedBy: 'file' };
     const make = () => (0,login/* renewableLogin */.Fr)(what, first, () => lookIn(given, lookup, true), context);
-    return (0,memo/* getOrAdd */.P)(loginsOf(context), id, make);
+    return (0,memo/* getOrAdd */.PD)(loginsOf(context), id, make);
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
 async function lookIn(given, lookup, again) {
@@ -46194,7 +46187,7 @@ async function lookIn(given, lookup, again) {
     });
 }
 /** Both sides and every image read the same files: one warning for each file is enough. */
-const warnedOf = (0,memo/* perRun */.t)(() => new Set());
+const warnedOf = (0,memo/* perRun */.ti)(() => new Set());
 function warnOnce(path, line, context) {
     if (!warnedOf(context).has(path))
         context.log.warn(line);
@@ -46986,7 +46979,7 @@ function createManifests(endpoint) {
         if (known !== undefined)
             return known;
         // Many tags of one digest are asked for side by side.
-        return (0,memo/* getOrAdd */.P)(flights, reference, () => get(reference, reference).finally(() => flights.delete(reference)));
+        return (0,memo/* getOrAdd */.PD)(flights, reference, () => get(reference, reference).finally(() => flights.delete(reference)));
     };
     /** `resolve`, but undefined when there is none, or none that this credential may see. */
     const look = (tag) => resolve(tag).catch(unlessAbsent);
@@ -47308,7 +47301,9 @@ async function tryMount(upload, from) {
     const own = from === endpoint.repository;
     const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
     const scopes = own ? [] : [`repository:${from}:pull`];
-    const first = await post(endpoint, query, scopes, false).catch(unlessRejected(own));
+    // Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again.
+    const unlessRejected = (0,errors/* undefinedIf */.gd)(({ code, transient }) => code !== 'CANCELLED' && (!own || transient));
+    const first = await post(endpoint, query, scopes, false).catch(unlessRejected);
     if (first !== undefined)
         await (0,transport_request/* discard */.vf)(first);
     // 429 is not a refusal: the request is repeated later.
@@ -47321,10 +47316,6 @@ async function tryMount(upload, from) {
         return { state: 'open', upload: openSession(upload, res) };
     const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
     return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
-}
-/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
-function unlessRejected(own) {
-    return (0,errors/* undefinedIf */.gd)(({ code, transient }) => code !== 'CANCELLED' && (!own || transient));
 }
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint, blob) {
@@ -47651,7 +47642,7 @@ function openRepositories(side, options, network, cluster, explicit) {
             if (reference.layout !== undefined)
                 return openInLayout(layouts.at(reference.layout), reference, foreign);
             const key = `${reference.host ?? ''}/${reference.repository}`;
-            return (0,memo/* getOrAdd */.P)(repositories, key, () => open(reference));
+            return (0,memo/* getOrAdd */.PD)(repositories, key, () => open(reference));
         },
         async close() {
             await Promise.all([foreign.close(), layouts.close()]);
@@ -48552,7 +48543,7 @@ async function signEach(images, sign, run) {
     return (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
         const [arrived] = arrivals.find(([, same]) => same.includes(image)) ?? [];
         if (arrived !== undefined)
-            image.job.record = await (0,memo/* getOrAdd */.P)(running, arrived, () => sign(arrived));
+            image.job.record = await (0,memo/* getOrAdd */.PD)(running, arrived, () => sign(arrived));
         return image;
     });
 }
@@ -48560,7 +48551,7 @@ async function signEach(images, sign, run) {
 function arrivalsOf(images, isWanted) {
     const groups = new Map();
     for (const image of images)
-        (0,memo/* getOrAdd */.P)(groups, `${image.repository.store.name}@${image.plan.graph.root.descriptor.digest}`, () => []).push(image);
+        (0,memo/* getOrAdd */.PD)(groups, `${image.repository.store.name}@${image.plan.graph.root.descriptor.digest}`, () => []).push(image);
     const arrivals = [...groups.values()].flatMap((same) => {
         const tags = same.flatMap((each) => each.plan.tags.filter((tag) => isWanted(tag, each)));
         return same

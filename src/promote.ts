@@ -26,7 +26,8 @@ export async function promote(config: Config, host: Listener, context: Context):
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
     )
   const { dryRun, rollback, shard, plan, referrers, skipMissing, includeForeign } = config
-  if (plan !== undefined) context.log.info(`Applying the plan ${config.reads} (${plan.digest})`)
+  if (plan !== undefined)
+    context.log.info(`${dryRun ? 'Checking' : 'Applying'} the plan ${config.reads} (${plan.digest})`)
   if (plan?.policy !== undefined && run.policy !== plan.policy)
     context.log.warn('the policy is not the one that the plan was judged by: this one decides')
   const { rows, plans, copied = [] } = await carryOut(run, started, signal)

@@ -8,10 +8,15 @@ import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
 
 /** A signature, attestation or SBOM of a manifest. It names its `subject` (OCI 1.1), or has a tag made from the digest (cosign). */
-export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifactType: string; tag?: string }>
+export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifactType: string; tag?: string }> &
+  Readonly<{ isLeft: boolean }> // not in the approved plan: a policy is asked of it, and it is not copied
 
-/** What an approved plan lists as attached. `warn` is told what is not in it. */
-export type ApprovedAttachments = Readonly<{ attached: readonly Attached[]; warn: (text: string) => void }>
+/** What an approved plan lists as attached. `warn` is told what is not in it, which is read where it is judged. */
+export type ApprovedAttachments = Readonly<{
+  attached: readonly Attached[]
+  judged: boolean
+  warn: (text: string) => void
+}>
 
 /** What may be attached to a manifest, before it was read. */
 type Candidate = Pick<Descriptor, 'digest' | 'artifactType'> & Readonly<{ tag?: string; read: () => Promise<Manifest> }>
@@ -31,9 +36,9 @@ export function createFinder(
   const planned = new Set(approved?.attached.map(({ digest }) => digest))
   const isMeant = (subject: Digest, { digest }: Candidate): boolean => {
     if (approved === undefined) return true
-    if (!planned.has(digest))
-      approved.warn(`${source.name}: ${digest}, listed as attached to ${subject}, is not in the plan: not promoted`)
-    return false
+    if (planned.has(digest)) return false
+    approved.warn(`${source.name}: ${digest}, listed as attached to ${subject}, is not in the plan: not promoted`)
+    return approved.judged
   }
   /** A list may name manifests that were deleted since. */
   const read = async (subject: Digest, { digest, artifactType, tag, read }: Candidate): Promise<Attachment[]> => {
@@ -47,7 +52,8 @@ export function createFinder(
     const named = manifest && linked(manifest, 'subject')[0]
     // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
     if (manifest === undefined || (tag === undefined && named?.digest !== subject)) return []
-    return [{ manifest, subject, artifactType: artifactType ?? typeOf(manifest), ...(tag && { tag }) }]
+    const isLeft = approved !== undefined && !planned.has(digest)
+    return [{ manifest, subject, artifactType: artifactType ?? typeOf(manifest), isLeft, ...(tag && { tag }) }]
   }
   const readAll = async (subject: Digest, candidates: Promise<Candidate[]>) =>
     Promise.all((await candidates).filter((each) => isMeant(subject, each)).map((each) => read(subject, each)))

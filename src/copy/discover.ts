@@ -60,9 +60,10 @@ export async function discover(
   try {
     const own = await checkPlatform(source, root, options.platforms)
     const found = await explore(source, root, options, permits, budget, attachmentsOf)
-    const graph = { ...flatten(root, found, options, isSought), ...own }
+    const graph = { ...flatten(root, found, options, () => true), ...own }
     if (requireSigned) await checkSigned(graph, source, permits)
-    return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph }
+    if (!isSought || (referrers && approved === undefined)) return graph
+    return { ...flatten(root, found, options, ({ isLeft }) => referrers && !isLeft), ...own, judged: graph }
   } catch (thrown) {
     budget.release()
     throw thrown
@@ -179,7 +180,7 @@ function flatten(
   root: Manifest,
   found: ReadonlyMap<Digest, Found>,
   { platforms, includeForeign = false }: DiscoverOptions,
-  withAttached: boolean,
+  isCopied: (attachment: Attachment) => boolean,
 ): Graph {
   const nodes = new Map<Key, Node>()
   const attached = new Map<string, Attached>()
@@ -200,7 +201,7 @@ function flatten(
       addLeftOut(nodes, child, left)
     }
     addManifest(nodes, manifest, about)
-    for (const attachment of withAttached ? attachments : []) {
+    for (const attachment of attachments.filter(isCopied)) {
       const { artifactType, subject, tag = null } = attachment
       const { digest } = attachment.manifest.descriptor
       visit(digest, attachment)

@@ -11,7 +11,7 @@ export function approvedPlan(inputs: InputReader): Readonly<{ pairs: ImagePair[]
   const note = (problem: string) => inputs.problem('plan', problem)
   const plan = inputs.file('plan', (text) => readApprovedPlan(text, note), LARGEST_REPORT)
   if (plan === undefined) return { pairs: [], choices: {} }
-  const isJudged = plan.images.some(({ rules }) => rules !== undefined)
+  const isJudged = plan.policy !== undefined || plan.images.some(({ rules }) => rules !== undefined)
   if (isJudged && !['policy', 'signer-key', 'signer-issuer'].some((name) => inputs.has(name)))
     note(`was judged by a policy, and is judged again: give ${inputs.spell('policy')}`)
   return { pairs: inputs.parsed('plan', () => pairsOf(plan.images)) ?? [], choices: { plan, ...plan.choices } }

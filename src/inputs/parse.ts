@@ -123,6 +123,9 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
   }
   if (inputs.flag('atomic') && inputs.has('shard'))
     inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`)
+  const record = inputs.text('record-file')
+  const taken = ['report', 'plan', 'rollback'].find((name) => record !== undefined && inputs.text(name) === record)
+  if (taken !== undefined) inputs.problem('record-file', `is the file of ${inputs.spell(taken)}: name another`)
   if (inputs.flag('atomic') && !inputs.has('report'))
     inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`)
 }

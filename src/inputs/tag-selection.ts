@@ -19,6 +19,7 @@ const LONGEST_MAJOR = 5
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
 const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/
 const VERSION = /^[vV]?(\d+)(?:\.(\d+))?(?:\.(\d+))?((?:[-_]\S*)?)$/
+const CLOCK_SKEW = 3_600_000 // milliseconds by which the clocks of two machines may differ
 const HOURS = { h: 1, d: 24, w: 7 * 24 }
 
 const text = () => z.string().min(1).max(LONGEST_PATTERN)
@@ -94,6 +95,8 @@ export async function selectTags(selection: Selection, tags: Iterable<string>, t
   if (age !== undefined || by === 'created') {
     await Promise.all(left.map(async (tag) => made.set(tag, (await times?.of(tag)) ?? Number.NaN)))
     sift((tag) => (Number.isNaN(made.get(tag)) ? 'without a creation time' : undefined))
+    const latestTime = (times?.now ?? 0) + CLOCK_SKEW
+    sift((tag) => ((made.get(tag) ?? 0) > latestTime ? 'made in the future' : undefined))
     const oldest = age === undefined ? Number.NEGATIVE_INFINITY : (times?.now ?? 0) - durationOf(age)
     sift((tag) => ((made.get(tag) ?? 0) < oldest ? `older than ${age}` : undefined))
   }

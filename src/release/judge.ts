@@ -1,12 +1,13 @@
 import { type Graph, manifestKey } from '../copy/graph.ts'
 import { blobsOf } from '../copy/require-signed.ts'
+import { PromoteError } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
 import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { type Examined, examine, leavesBelow, subjectIn } from '../trust/examine.ts'
 import { SignerVerifier } from '../trust/keyless.ts'
 import { loadPolicy, type PolicyInputs } from '../trust/load-policy.ts'
-import { findingLine, judge, refused } from '../trust/policy.ts'
+import { findingLine, judge } from '../trust/policy.ts'
 import type { DiscoveredImage, ImageJob } from './image.ts'
 import type { Run } from './run.ts'
 
@@ -40,7 +41,8 @@ export async function createJudge(inputs: PolicyInputs, run: Run): Promise<Pick<
     const { findings, verified, refusal } = judge(policy, candidate, context.now())
     job.judgement = { verified, rules: findings.map(findingLine) }
     for (const rule of job.judgement.rules) context.log.info(`${job.source} → ${job.target}: ${rule}`)
-    if (refusal !== undefined) throw refused(refusal)
+    if (refusal !== undefined)
+      throw new PromoteError(refusal.code, refusal.message, { side: 'source', hint: refusal.hint })
     return image
   }
   return { judge: judgeImage, signers: policy.signers, ...(policy.digest && { policy: policy.digest }) }

@@ -59,9 +59,9 @@ async function readSource(
   const platforms = pair.platforms ?? config.platforms
   // Several tags may name the same image: it is discovered once.
   const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms])
-  const listed =
-    approved && config.referrers ? { attached: approved.apply.attached, warn: context.log.warn } : undefined
-  const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined, approved: listed }
+  const judged = config.trust !== undefined
+  const listed = approved && config.referrers && { attached: approved.apply.attached, judged, warn: context.log.warn }
+  const options = { ...config, platforms, lookups, held, judged, approved: listed || undefined }
   const graph = await getOrAdd(graphs, key, () => discover(source.store, root, options, copy.semaphore))
   const changed = `${name}: what belongs to the image is not what belonged to it when the plan was made.`
   for (const job of jobs) asPlanned('source', contentsOf(graph), job.approved?.apply.contents, changed)

@@ -2,7 +2,7 @@ import { attachmentsAt } from '../copy/attachments.ts'
 import type { CopyRun } from '../copy/copy-run.ts'
 import { execute } from '../copy/execute.ts'
 import { blobsOf } from '../copy/require-signed.ts'
-import { asPromoteError } from '../core/errors.ts'
+import { asPromoteError, type PromoteError } from '../core/errors.ts'
 import { checkWritable, writeWhole } from '../core/files.ts'
 import { getOrAdd } from '../core/memo.ts'
 import type { Secret } from '../core/secret.ts'
@@ -11,7 +11,7 @@ import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { fingerprint } from '../trust/keyed.ts'
 import { SignerVerifier } from '../trust/keyless.ts'
-import { asImage, notSigned, type Signing, signSubjects, type WrittenRecord } from '../trust/missing-attachments.ts'
+import { asImage, type Signing, signSubjects, type WrittenRecord } from '../trust/missing-attachments.ts'
 import { type NewAttachment, type Promotion, promotionStatement, recordFiles } from '../trust/record.ts'
 import { loadSigningKey } from '../trust/signing-key.ts'
 import type { SignInputs } from '../trust/trust-options.ts'
@@ -98,6 +98,18 @@ async function signOne(
   }
   const find = attachmentsAt(store, copy.semaphore)
   return signSubjects(subjects, { promotion, signAs }, signing, { find, read: blobsOf(store, copy.semaphore), write })
+}
+
+function notSigned(error: PromoteError, name: string): PromoteError {
+  if (error.code === 'CANCELLED' || error.code === 'ABANDONED' || error.code === 'INTERNAL') return error
+  const message = `${name}: the promotion was not signed, and no tag was moved: ${error.message}`
+  const hint = 'Let the account of the destination push attachments too: manifests by digest and tags sha256-….'
+  return error.with({
+    code: 'SIGNING',
+    side: 'destination',
+    message,
+    hint: [error.hint, hint].filter(Boolean).join(' '),
+  })
 }
 
 /** Signs what has arrived, before any of its tags moves. */

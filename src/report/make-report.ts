@@ -30,7 +30,7 @@ export function reportJson(report: Report): string {
 
 /** SHA-256 of the plan that a dry run has made, as its file has it, or that was applied. */
 export function planDigest(report: Report): Digest | undefined {
-  return report.plan ?? (report.dryRun && report.plans ? digestOf(Buffer.from(reportJson(report))) : undefined)
+  return report.dryRun && report.plans ? digestOf(Buffer.from(reportJson(report))) : report.plan
 }
 
 /** A row of a tag for which nothing was copied. */

@@ -77,7 +77,7 @@ function planPart(report: Report): string[] {
     const missing = rights?.grant ? [`a right is missing: ${rights.grant}`] : []
     return [...rules, ...missing].map((note) => `- ${code(destination, 300)}: ${escapeMarkdown(note, 500)}`)
   })
-  const said = `${report.plan ? 'Applied the plan' : 'Plan'} ${code(digest)} (SHA-256 of the report of the dry run).`
+  const said = `${report.dryRun ? 'Plan' : 'Applied the plan'} ${code(digest)} (SHA-256 of the report of the dry run).`
   return [said, '', ...keepWithin(notes, PART, (left) => `- ${left} more: see the report`), '']
 }
 

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { parseJson } from '../core/json.ts'
-import { quote } from '../core/text.ts'
+import { oneLine, quote } from '../core/text.ts'
 import { type Digest, digestOf, isDigest, type TagState } from '../oci/digest.ts'
+import { isTag } from '../oci/reference.ts'
 import { attachedTags } from '../oci/referrer.ts'
 
 /** The report of a dry run, which a person has approved: it names all that may be promoted, by digest. */
@@ -26,8 +27,23 @@ const NO_PLAN = 'is missing: the report is of a rollback, or of an older version
 const digest = z.string().refine(isDigest, 'is not a digest')
 const previous = z.union([z.literal('unknown'), digest]).nullable()
 const name = z.string()
+const tag = name.refine(isTag, 'is not a tag')
 const attached = z.lazy(() => z.strictObject({ digest, artifactType: name, subject: digest, tag: name.nullable() }))
-const includeForeign = z.union([z.boolean(), z.array(name).readonly()])
+
+/** All items, or what is wrong with the first wrong ones: a hostile file may have millions of those. */
+const listOf = <T extends z.ZodType>(item: T, message?: string) =>
+  z.array(z.unknown(), message).transform((items, { addIssue }): readonly z.infer<T>[] => {
+    let wrong = 0
+    return items.flatMap((each, index) => {
+      const { data, error } = wrong < MOST_PROBLEMS ? item.safeParse(each) : {}
+      if (error !== undefined) wrong += 1
+      for (const issue of error?.issues ?? [])
+        addIssue({ code: 'custom', message: wordsOf(issue), path: [index, ...issue.path] })
+      return data === undefined ? [] : [data]
+    })
+  })
+
+const includeForeign = z.union([z.boolean(), listOf(name)])
 /** The options that decide what belongs to an image. */
 const choices = z.strictObject({ referrers: z.boolean(), skipMissing: z.boolean(), includeForeign }, NO_PLAN)
 
@@ -41,16 +57,16 @@ const planSchema = z.lazy(() =>
     steps: z.array(z.unknown()),
     certain: z.boolean(),
     bytes: z.unknown(),
-    tags: z.array(z.strictObject({ tag: name, from: previous, to: digest })),
-    rules: z.array(name).optional(),
+    tags: listOf(z.strictObject({ tag, from: previous, to: digest })),
+    rules: listOf(name).optional(),
     rights: z.unknown().optional(),
     apply: z.strictObject(
       {
         source: name, // SRC and DST as the dry run was asked for them
         destination: name,
-        platforms: z.array(name).nullable(),
-        stays: z.array(z.strictObject({ tag: name, at: digest })),
-        attached: z.array(attached).readonly(), // to the image, at the source
+        platforms: listOf(name).nullable(),
+        stays: listOf(z.strictObject({ tag, at: digest })),
+        attached: listOf(attached), // to the image, at the source
         contents: digest, // of all manifests and blobs, see `contentsOf`
       },
       NO_PLAN,
@@ -69,11 +85,14 @@ const reportSchema = z.lazy(() =>
     policy: digest.optional(),
     plan: digest.optional(),
     choices,
-    plans: z.array(planSchema, NO_PLAN),
-    images: z.array(
+    plans: listOf(planSchema, NO_PLAN),
+    images: listOf(
       z.looseObject({
+        source: name,
         destination: name,
         target: name,
+        tag,
+        digest: digest.nullable(),
         sourceDigest: digest.nullable(),
         previousDigest: previous,
         status: z.enum(['planned', 'unchanged', 'skipped'], FAILED),
@@ -87,6 +106,7 @@ type Planned = z.infer<typeof planSchema>
 export type Applicable = Planned['apply']
 export type Choices = z.infer<typeof choices>
 type DryRun = z.infer<typeof reportSchema>
+type Shown = DryRun['images'][number]
 
 /**
  * Reads a plan strictly: a member that is not known may be one that limits what was approved.
@@ -94,7 +114,7 @@ type DryRun = z.infer<typeof reportSchema>
  */
 export function readApprovedPlan(text: string, note: (problem: string) => void): ApprovedPlan | undefined {
   const found = problemsOf(text)
-  for (const [index, problem] of found.problems.entries()) if (index < MOST_PROBLEMS) note(problem)
+  for (const [index, problem] of found.problems.entries()) if (index < MOST_PROBLEMS) note(oneLine(problem, 500))
   if (found.problems.length > MOST_PROBLEMS) note(`and ${found.problems.length - MOST_PROBLEMS} more problems`)
   if (found.problems.length > 0 || found.data === undefined) return undefined
   const { policy, choices, plans, images } = found.data
@@ -110,35 +130,50 @@ function problemsOf(text: string): { data?: DryRun; problems: readonly string[] 
   if (json === undefined) return { problems: ['is not JSON: give the report that a dry run has written'] }
   const { data, error } = reportSchema.safeParse(json)
   if (error === undefined) return { data, problems: [...contradictions(data), ...data.plans.flatMap(damage)] }
-  const problems = error.issues.map((issue) => {
-    const extra = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => quote(key)) : []
-    const said = extra.length > 0 ? `${extra.join(', ')}: edited, or of a newer version` : issue.message
-    return `${issue.path.join('.') || 'the document'}: ${said}`
-  })
-  return { problems }
+  return { problems: error.issues.map((issue) => `${issue.path.join('.') || 'the document'}: ${wordsOf(issue)}`) }
+}
+
+function wordsOf(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'unrecognized_keys') return issue.message
+  const keys = issue.keys.filter((_, at) => at < MOST_PROBLEMS)
+  return `${keys.map((key) => quote(key)).join(', ')}: edited, or of a newer version`
 }
 
 /** People read the table of images, and the plans are applied: both must say the same, and name each tag once. */
 function contradictions({ images, plans }: DryRun): string[] {
-  const shown = images.map(({ target, destination, sourceDigest, previousDigest, status }) => {
-    const key = JSON.stringify([keyOf(target, destination), sourceDigest, previousDigest])
-    return { key, isOptional: status === 'skipped' }
+  const shown = new Map<string, Shown>()
+  const twice = images.flatMap((row) => {
+    const key = keyOf(row.target, row.destination)
+    return shown.size < shown.set(key, row).size ? [] : [key]
   })
-  const wanted = plans.flatMap((plan) =>
-    tagsOf(plan).map(([tag, { from }]) => JSON.stringify([keyOf(plan.target, named(plan, tag)), plan.digest, from])),
+  const differ = plans.flatMap((plan) =>
+    tagsOf(plan).flatMap(([tag, approved]) => {
+      const key = keyOf(plan.target, named(plan, tag))
+      const row = shown.get(key)
+      // A second plan for the tag finds no row.
+      shown.delete(key)
+      return row !== undefined && isSaid(row, plan, tag, approved) ? [] : [key]
+    }),
   )
-  const rows = new Set(shown.map(({ key }) => key))
-  const known = new Set<string>()
-  const differ = wanted.filter((key) => !rows.has(key) || known.has(key) || !known.add(key))
-  const extra = shown.filter(({ key, isOptional }) => !isOptional && !known.has(key)).map(({ key }) => key)
-  return [...new Set([...differ, ...extra])].map((key) => `images and plans do not agree about ${JSON.parse(key)[0]}`)
+  const extra = [...shown].flatMap(([key, { status }]) => (status === 'skipped' ? [] : [key]))
+  return [...new Set([...twice, ...differ, ...extra])].map((key) => `images and plans do not agree about ${key}`)
+}
+
+function isSaid(row: Shown, { source, digest }: Planned, tag: string, { from, stays }: ApprovedTag): boolean {
+  const isLeft = stays && from !== digest
+  const said = { source, tag, sourceDigest: digest, previousDigest: from, digest: isLeft ? from : digest }
+  // Of an image whose tag stays something may be missing.
+  const statuses = isLeft ? ['skipped'] : stays ? ['planned', 'unchanged'] : ['planned']
+  return statuses.includes(row.status) && Object.entries(said).every(([member, value]) => row[member] === value)
 }
 
 /** Anything could be attached to anything by a plan that was edited. The manifests themselves are looked at later. */
-function damage({ destination, digest, tags, apply }: Planned): string[] {
+function damage({ source, destination, digest, tags, apply }: Planned): string[] {
   const wrong = apply.attached.filter(({ subject, tag }) => tag !== null && !attachedTags(subject).includes(tag))
   const elsewhere = tags.filter(({ to }) => to !== digest)
+  const others = [source, apply.source].filter((text) => (/@(sha\d+:.*)$/.exec(text)?.[1] ?? digest) !== digest)
   return [
+    ...others.map((text) => `${destination}: ${text} names another digest than ${digest}, which would be promoted`),
     ...wrong.map(({ tag }) => `${destination}: ${tag} is not a tag of signatures of that manifest`),
     ...elsewhere.map(({ tag, to }) => `${destination}: the tag ${tag} would move to ${to}, which is not the image`),
   ]

@@ -14,8 +14,6 @@ export type Claim = Readonly<{
   predicate: unknown
   /** Repositories that the signed content names: `docker-reference`, or the names of the subjects with this digest. */
   names: readonly string[]
-  /** `cosign sign -a KEY=VALUE`. */
-  annotations: Readonly<Record<string, unknown>>
   /** The bytes that the signature is over. */
   signed: Uint8Array
 }>
@@ -24,7 +22,6 @@ export type Claim = Readonly<{
 const MOST_SUBJECTS = 1024
 const HASHES = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' } as const
 
-const annotations = z.record(z.string(), z.unknown()).nullish()
 const statementSchema = z.object({
   _type: z.enum(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
   subject: z.array(z.unknown()),
@@ -34,7 +31,6 @@ const statementSchema = z.object({
 const subjectSchema = z.object({
   name: z.string().nullish(),
   digest: z.record(z.string(), z.unknown()),
-  annotations: annotations.catch(undefined),
 })
 /** containers/image docs/containers-signature.5.md. */
 const simpleSchema = z.object({
@@ -43,7 +39,6 @@ const simpleSchema = z.object({
     image: z.object({ 'docker-manifest-digest': z.string() }),
     type: z.literal('cosign container image signature'),
   }),
-  optional: annotations,
 })
 
 /**
@@ -57,7 +52,7 @@ export function readClaim(bundle: Bundle, subject: Manifest, payload: Uint8Array
   const { algorithm = 'SHA2_256', digest = '' } = messageSignature?.messageDigest ?? {}
   if (createHash(HASHES[algorithm]).update(subject.bytes).digest('base64') !== digest)
     throw new RefusedEvidence('OTHER_IMAGE', 'is signed for another image')
-  return { ...SIGNATURE, names: [], annotations: {}, signed: subject.bytes }
+  return { ...SIGNATURE, names: [], signed: subject.bytes }
 }
 
 const SIGNATURE = { kind: 'signature', predicateType: undefined, predicate: undefined } as const
@@ -69,23 +64,21 @@ function readStatement(payload: Buffer, digest: Digest): Claim {
     const { data } = subjectSchema.safeParse(each)
     return data !== undefined && Object.hasOwn(data.digest, algorithm) && data.digest[algorithm] === hex ? [data] : []
   })
-  const [first] = subjects
-  if (first === undefined) throw new RefusedEvidence('OTHER_IMAGE', 'states something about another image')
+  if (subjects.length === 0) throw new RefusedEvidence('OTHER_IMAGE', 'states something about another image')
   return {
     kind: predicateType === SIGNATURE_PREDICATE ? 'signature' : 'attestation',
     predicateType,
     predicate,
     names: subjects.flatMap(({ name }) => name || []),
-    annotations: first.annotations ?? {},
     signed: preAuthEncoding(IN_TOTO, payload),
   }
 }
 
 function readSimpleSigning(payload: Uint8Array, digest: Digest): Claim {
-  const { critical, optional } = check(simpleSchema, parseJson(payload), 'simple signing payload')
+  const { critical } = check(simpleSchema, parseJson(payload), 'simple signing payload')
   if (critical.image['docker-manifest-digest'] !== digest)
     throw new RefusedEvidence('OTHER_IMAGE', 'is signed for another image')
-  return { ...SIGNATURE, names: [critical.identity['docker-reference']], annotations: optional ?? {}, signed: payload }
+  return { ...SIGNATURE, names: [critical.identity['docker-reference']], signed: payload }
 }
 
 /** What a DSSE signature is over: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, lengths in bytes. */

@@ -9,15 +9,13 @@ import { type Claim, readClaim } from './claim.ts'
 import { type Refusal, RefusedEvidence, refusalOf } from './refusal.ts'
 import { NOTATION, SIMPLE_SIGNING } from './signature.ts'
 
-/** One signature or attestation that states something about `subject`. */
+/** One signature or attestation that states something about a manifest. */
 export type Evidence = Omit<Claim, 'signed'> &
   Readonly<{
     /** Where it is stored: a Sigstore bundle, or a layer of the tag `sha256-HEX.sig` or `.att`. */
     form: 'bundle' | 'sig' | 'att'
     /** Digest of the attached manifest. */
     attachment: Digest
-    /** The signed manifest. */
-    subject: Digest
     proof: Proof
   }>
 
@@ -118,7 +116,7 @@ async function readPayload(
     if (bytes.length > LARGEST_PAYLOAD) throw tooLarge
     const bundle = form === 'bundle' ? readBundle(bytes) : bundleOfLayer(form, layer, bytes)
     const { signed, ...claim } = readClaim(bundle, subject, form === 'sig' ? bytes : undefined)
-    return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } }
+    return { ...claim, form, attachment, proof: { ...proofOf(bundle), signed } }
   } catch (thrown) {
     return refusalOf(thrown, attachment)
   }

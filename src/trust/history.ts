@@ -1,8 +1,9 @@
 /** The promotion records of an image, read back: docs/promotion-record.md, "Reading it", says what the members mean. */
-import { oneLine } from '../core/text.ts'
+import { PromoteError } from '../core/errors.ts'
+import { cut, oneLine } from '../core/text.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
-import { type Attachment, type Evidence, readEvidence, type VerifiedSigner } from './evidence.ts'
+import { type Attachment, type Evidence, readEvidence } from './evidence.ts'
 import type { ReadBlob } from './examine.ts'
 import type { SignerVerifier } from './keyless.ts'
 import { PROMOTION_TYPE, type PromotionRecord, readRecord } from './record.ts'
@@ -12,7 +13,10 @@ import type { Signer } from './signer-identity.ts'
 type Signers = ReadonlyMap<string, Signer> | undefined
 export type PastPromotion = ReturnType<typeof told> & Awaited<ReturnType<typeof whoSigned>>
 
-/** @param signers any of them may have signed; undefined: no signature is verified. @returns the oldest record first. */
+/**
+ * @param signers any of them may have signed; undefined: no signature is verified.
+ * @returns the oldest first. @throws PromoteError UNSUPPORTED when too much is attached: no record would be wrong.
+ */
 export async function historyOf(
   subject: Manifest,
   attachments: readonly Attachment[],
@@ -21,6 +25,8 @@ export async function historyOf(
   read: ReadBlob,
 ): Promise<Readonly<{ records: readonly PastPromotion[]; refusals: readonly Refusal[] }>> {
   const { evidence, refusals } = await readEvidence(subject, attachments, read)
+  const unread = refusals.find(({ attachment }) => attachment === null)
+  if (unread !== undefined) throw new PromoteError('UNSUPPORTED', unread.message, { side: 'destination' })
   const records = evidence.map(async (each): Promise<readonly PastPromotion[]> => {
     const said = each.predicateType === PROMOTION_TYPE ? readRecord(each.predicate) : undefined
     return said === undefined ? [] : [{ ...told(said, each), ...(await whoSigned(each, signers, verifier)) }]
@@ -51,15 +57,15 @@ async function whoSigned(evidence: Evidence, signers: Signers, verifier: SignerV
   const refused: string[] = []
   for (const [signer, wanted] of signers ?? []) {
     const verdict = await verifier.verify(evidence, wanted)
-    if ('signer' in verdict) return { signer, signedBy: nameOf(verdict.signer), problem: null }
+    if ('signer' in verdict) {
+      const { signer: by } = verdict
+      const name = by.method === 'key' ? `key ${by.key}` : `${by.subject} (${by.issuer})`
+      return { signer, signedBy: oneLine(name), problem: null }
+    }
     refused.push(verdict.refusal.message)
   }
   const problem = signers === undefined ? 'set signer-key or policy to have it verified' : oneLine(refused.join(' '))
   return { signer: null, signedBy: null, problem }
-}
-
-function nameOf(by: VerifiedSigner): string {
-  return by.method === 'key' ? `key ${by.key}` : oneLine(`${by.subject} (${by.issuer})`)
 }
 
 function text(said: string | undefined): string | null {
@@ -84,5 +90,5 @@ export function historyLines(name: string, digest: Digest, records: readonly Pas
       each.signer === null ? `    NOT VERIFIED: ${each.problem}` : `    signed by ${each.signer}: ${each.signedBy}`,
     ]
   })
-  return [`${name} is at ${digest}: ${count}`, ...blocks.flat()]
+  return [`${name} is at ${digest}: ${count}`, ...blocks.flat().map((line) => cut(line, 4000))]
 }

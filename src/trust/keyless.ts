@@ -5,6 +5,7 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import type { SignedEntity, TrustMaterial } from '@sigstore/verify'
 import { z } from 'zod'
+import { parseJson } from '../core/json.ts'
 import { check, derOf, listOf } from './bundle.ts'
 import type { Evidence, Proof, Verdict, VerifiedSigner } from './evidence.ts'
 import { findKey, fingerprint, isSignedBy, spkiOf } from './keyed.ts'
@@ -103,11 +104,10 @@ async function readRoots(text: string): Promise<readonly TrustMaterial[]> {
 }
 
 function documentsIn(text: string): readonly unknown[] {
-  try {
-    return [JSON.parse(text)]
-  } catch {
-    return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]))
-  }
+  const whole = parseJson(text)
+  return whole !== undefined
+    ? [whole]
+    : text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]))
 }
 
 /** The extensions of the certificate, by the first root that vouches for it; else the failure that says most. */

@@ -64,11 +64,8 @@ function readPolicy(inputs: PolicyInputs, note: Note): Policy | undefined {
     exclude('policy', given)
     return parsePolicy(inputs.policy, inputs.readFile, (problem) => note('policy', problem))
   }
-  if (inputs['signer-key'] !== undefined)
-    exclude(
-      'signer-key',
-      given.filter((option) => option !== 'signer-key'),
-    )
+  const others = given.filter((option) => option !== 'signer-key')
+  if (inputs['signer-key'] !== undefined) exclude('signer-key', others)
   else {
     const missing = IDENTITY.filter((option) => inputs[option] === undefined).map(inputs.spell)
     const [first = 'signer-issuer'] = given

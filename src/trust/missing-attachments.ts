@@ -134,18 +134,6 @@ export function asImage(root: Manifest, attachments: readonly NewAttachment[]) {
   }
 }
 
-export function notSigned(error: PromoteError, name: string): PromoteError {
-  if (error.code === 'CANCELLED' || error.code === 'ABANDONED' || error.code === 'INTERNAL') return error
-  const message = `${name}: the promotion was not signed, and no tag was moved: ${error.message}`
-  const hint = 'Let the account of the destination push attachments too: manifests by digest and tags sha256-….'
-  return error.with({
-    code: 'SIGNING',
-    side: 'destination',
-    message,
-    hint: [error.hint, hint].filter(Boolean).join(' '),
-  })
-}
-
 /** One digest at one destination: everything is there, and no tag has moved. */
 export type ArrivedAt<Repository> = Readonly<{
   repository: Repository

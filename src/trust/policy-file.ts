@@ -212,24 +212,17 @@ function ruleSchema(signers: ReadonlySet<string>) {
     labels: wantedValues,
     annotations: wantedValues,
     nothing: z.literal(true, unless('is not true')).optional(),
-  }).refine((rule) => asksFor(rule) !== (rule.nothing === true), {
-    error: ({ input }) =>
-      (input as { nothing?: true }).nothing
-        ? 'says nothing: true and asks for something'
-        : 'asks for nothing; if that is meant, say nothing: true',
-    when,
-  })
-}
-
-type Asked = Readonly<{
-  signed: unknown[]
-  attested: unknown[]
-  labels: object
-  annotations: object
-  'max-age'?: unknown
-}>
-
-function asksFor({ signed, attested, labels, annotations, 'max-age': maxAge }: Asked): boolean {
-  const all = [...signed, ...attested, ...Object.keys(labels), ...Object.keys(annotations)]
-  return all.length > 0 || maxAge !== undefined
+  }).refine(
+    ({ signed, attested, labels, annotations, 'max-age': maxAge, nothing = false }) => {
+      const asked = [...signed, ...attested, ...Object.keys(labels), ...Object.keys(annotations)]
+      return (asked.length > 0 || maxAge !== undefined) !== nothing
+    },
+    {
+      error: ({ input }) =>
+        (input as { nothing?: true }).nothing
+          ? 'says nothing: true and asks for something'
+          : 'asks for nothing; if that is meant, say nothing: true',
+      when,
+    },
+  )
 }

@@ -1,5 +1,4 @@
 /** Whether an image may go to a destination: every rule that fits is asked, and each answer says what it rests on. */
-import { PromoteError } from '../core/errors.ts'
 import { cut, oneLine } from '../core/text.ts'
 import type { Digest } from '../oci/digest.ts'
 import { splitHost } from '../oci/reference.ts'
@@ -66,10 +65,6 @@ type PolicyRefusal = Readonly<{
   message: string
   hint: string
 }>
-
-export function refused({ code, message, hint }: PolicyRefusal): PromoteError {
-  return new PromoteError(code, message, { side: 'source', hint })
-}
 
 const MOST_REASONS = 5
 /** How far the clocks of two machines may differ. */

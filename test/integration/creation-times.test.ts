@@ -47,6 +47,17 @@ describe('the time of an image at a registry', () => {
     left = await scene.registry()
   })
 
+  test.each<[string, unknown]>([
+    ['tomorrow', ago(-1)],
+    ['the year 9999', '9999-12-31T00:00:00Z'],
+    ['a number', Date.now() + 30 * DAY],
+  ])('is not in the future: an image of %s is not the newest for good', async (_, created) => {
+    seedImage(left, 'dev/app', made(ago(3)), 'real')
+    seedImage(left, 'dev/app', made(created), 'forged')
+    expect(await tagsIn(promote(at(left), { latest: 1, by: 'created' }))).toEqual(['real'])
+    expect(await tagsIn(promote(at(left), { 'newer-than': '30d' }))).toEqual(['real'])
+  })
+
   test('is that of its config, or of its annotation; that of an index is that of its first platform', async () => {
     seedImage(left, 'dev/app', made(ago(3)), 'config')
     seedImage(

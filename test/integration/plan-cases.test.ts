@@ -11,11 +11,32 @@ import { within } from '../bundle/within.ts'
 import { type EmbeddedCluster, startCluster } from '../support/cluster/cluster.ts'
 import { makeImage, makeIndex, seedImage } from '../support/cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import { Attached, bundleOf, ec, envelopeOf, image, statementOf } from '../support/signed.ts'
 
 /** An approved plan with several destinations, in parts, with layouts, with another writer, and with options of its own. */
 
 const [OLD, NEW, FOREIGN] = [makeImage({ seed: 981 }), makeImage({ seed: 982 }), makeIndex({ seed: 983 })]
 const KEY = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' })
+
+const FORMS = ['bundle', 'att'] as const
+const SCANNER = ec()
+
+/** A result of the scanner about `image`. */
+function scanOf(severity: string, scanFinishedOn: string): object {
+  const scanner = { result: { Results: [{ Vulnerabilities: [{ Severity: severity }] }] } }
+  return statementOf('https://cosign.sigstore.dev/attestation/vuln/v1', { scanner, metadata: { scanFinishedOn } })
+}
+
+/** `image` under the tag `1`, with what is attached to it. */
+function seedAttached(repository: string, { all, blobs }: Attached): void {
+  for (const { manifest, tag } of [{ manifest: image, tag: '1' }, ...all]) {
+    const { bytes, descriptor } = manifest
+    const root = { ...descriptor, bytes }
+    const contents = [...blobs.values(), Buffer.from('{"a":1}'), Buffer.from('{}')]
+    const held = new Map(contents.map((each) => [digestOf(each), each]))
+    seedImage(from, repository, { root, manifests: [root], blobs: held, large: [] }, tag ?? undefined)
+  }
+}
 
 let from: EmbeddedRegistry
 let left: EmbeddedRegistry
@@ -199,6 +220,7 @@ describe('the options', () => {
     const how = { jobs: '1', atomic: 'true', report: path('report.json'), overwrite: 'same', platforms: 'all' }
     const { code, report } = await apply(sides({ ...how, 'dry-run': 'true' }))
     expect([code, told(report.images)]).toEqual([0, ['1 planned']])
+    expect(renderSummary(report)).not.toContain('Applied')
     expect(told((await apply(sides(how))).report.images)).toEqual(['1 promoted'])
   })
 
@@ -206,6 +228,36 @@ describe('the options', () => {
     seedImage(from, 'dev/same-file', NEW, '1')
     await plan(sides(), ['dev/same-file:1=prod/same-file:1'])
     expect(await refusal(sides({ report: path('plan.json') }))).toMatch(/--report: is the file of --plan/)
+  })
+
+  test.each(['report', 'plan'])('of the record: it is not written over the %s', async (name) => {
+    seedImage(from, 'dev/same-record', NEW, '1')
+    await plan(sides(), ['dev/same-record:1=prod/same-record:1'])
+    const given = { report: path('report.json'), 'record-file': path(`${name}.json`) }
+    expect(await refusal(sides(given))).toMatch(new RegExp(`--record-file: is the file of --${name}`))
+  })
+
+  test.each(FORMS)('of the policy: it is asked of what was attached after the plan, too: a %s', async (form) => {
+    const name = `dev/scanned-${form}`
+    const [clean, bad] = ['LOW', 'CRITICAL'].map((severity, day) => scanOf(severity, `2026-11-2${day}T00:00:00Z`))
+    const attached = new Attached()
+    const attach = (scan: object) => {
+      if (form === 'bundle') attached.bundle(bundleOf(scan, SCANNER))
+      else attached.att(envelopeOf(scan, SCANNER))
+      seedAttached(name, attached)
+    }
+    const key = SCANNER.publicKey.export({ type: 'spki', format: 'pem' })
+    folder.file('scanner.pem', String(key))
+    const demand = '{ type: vuln, by: [scanner], max-severity: low }'
+    const text = `version: 1\nsigners: { scanner: { keys: [scanner.pem] } }\nrules: [{ attested: [${demand}] }]\n`
+    const given = sides({ policy: folder.file('policy.yaml', text) })
+    attach(clean as object)
+    await plan(given, [`${name}:1=prod/scanned-${form}:1`])
+    attach(bad as object)
+    const { report } = await apply(given)
+    expect(told(report.images)).toEqual(['1 failed POLICY'])
+    expect(report.images[0]?.error?.message).toContain('has a critical one')
+    expect(tagOf(left, `prod/scanned-${form}`, '1')).toBeUndefined()
   })
 
   test('of the policy: it judges again, and a plan that was judged needs one', async () => {
@@ -217,5 +269,9 @@ describe('the options', () => {
     text.plans[0].rules = ['rule 1: signed by build — yes']
     folder.file('plan.json', JSON.stringify(text))
     expect(await refusal(sides())).toMatch(/was judged by a policy, and is judged again: give --policy/)
+    delete text.plans[0].rules
+    text.policy = NEW.root.digest
+    folder.file('plan.json', JSON.stringify(text))
+    expect(await refusal(sides())).toMatch(/was judged by a policy/)
   })
 })

@@ -36,10 +36,9 @@ describe('evidence is read', () => {
     const { evidence, refusals } = await evidenceOf(attached)
     expect(refusals).toEqual([])
     const [one, two, three, four] = attached.all.map(({ manifest }) => manifest.descriptor.digest)
-    const subject = image.descriptor.digest
     const names = ['registry.example/ns/app']
     expect(evidence).toMatchObject([
-      { form: 'bundle', kind: 'signature', attachment: one, subject, names: [], annotations: {} },
+      { form: 'bundle', kind: 'signature', attachment: one, names: [] },
       { form: 'bundle', kind: 'attestation', attachment: two, predicateType: SPDX, predicate: { name: 'app' } },
       { form: 'sig', kind: 'signature', attachment: three, predicateType: undefined, names },
       { form: 'att', kind: 'attestation', attachment: four, predicateType: SPDX, predicate: { name: 'app' } },

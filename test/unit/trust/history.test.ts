@@ -50,6 +50,20 @@ test('members that are there later are no obstacle, and long text is cut', async
   })
 })
 
+test('a history that is not read is no empty history', async () => {
+  const attached = attach(recordOf())
+  const stranger = ec()
+  for (let count = 0; count < 100; count += 1)
+    attached.bundle(bundleOf(statementOf(PROMOTION_TYPE, recordOf({ action: `${count}` })), stranger))
+  await expect(read(attached)).rejects.toMatchObject({ code: 'UNSUPPORTED', message: /has 101 signatures/ })
+})
+
+test('a line has a bounded length, whatever a record names', async () => {
+  const tags = Array.from({ length: 5000 }, (_, index) => ({ tag: `${index}-${'x'.repeat(400)}` }))
+  const lines = historyLines('a:1', DIGEST, await read(attach(recordOf({ tags }))))
+  expect(lines.map((line) => line.length).filter((length) => length >= 4000)).toEqual([4000])
+})
+
 test('text for a person', async () => {
   const run = { id: 'https://ci.example/run/1', actor: 'octo\u001b[31mcat\n::error::x' }
   const records = await read(attach(recordOf({ run, source: { digest: { sha256: 'aa' } } })))

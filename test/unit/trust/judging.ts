@@ -34,11 +34,9 @@ function evidence(kind: CheckedEvidence['kind'], by: By, attachment: Digest): Ch
     kind,
     form: 'bundle',
     attachment,
-    subject: digest('a'),
     predicateType: undefined,
     predicate: undefined,
     names: [],
-    annotations: {},
     verdicts: { get: (name: string) => verdicts.get(name) ?? { refusal } } as CheckedEvidence['verdicts'],
   }
 }

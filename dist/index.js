@@ -31486,9 +31486,10 @@ function createFinder(source, semaphore, skipMissing, budget, approved) {
     const isMeant = (subject, { digest }) => {
         if (approved === undefined)
             return true;
-        if (!planned.has(digest))
-            approved.warn(`${source.name}: ${digest}, listed as attached to ${subject}, is not in the plan: not promoted`);
-        return false;
+        if (planned.has(digest))
+            return false;
+        approved.warn(`${source.name}: ${digest}, listed as attached to ${subject}, is not in the plan: not promoted`);
+        return approved.judged;
     };
     /** A list may name manifests that were deleted since. */
     const read = async (subject, { digest, artifactType, tag, read }) => {
@@ -31501,7 +31502,8 @@ function createFinder(source, semaphore, skipMissing, budget, approved) {
         // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
         if (manifest === undefined || (tag === undefined && named?.digest !== subject))
             return [];
-        return [{ manifest, subject, artifactType: artifactType ?? typeOf(manifest), ...(tag && { tag }) }];
+        const isLeft = approved !== undefined && !planned.has(digest);
+        return [{ manifest, subject, artifactType: artifactType ?? typeOf(manifest), isLeft, ...(tag && { tag }) }];
     };
     const readAll = async (subject, candidates) => Promise.all((await candidates).filter((each) => isMeant(subject, each)).map((each) => read(subject, each)));
     return async (subject) => {
@@ -35455,7 +35457,7 @@ function planPart(report) {
         const missing = rights?.grant ? [`a right is missing: ${rights.grant}`] : [];
         return [...rules, ...missing].map((note) => `- ${code(destination, 300)}: ${escapeMarkdown(note, 500)}`);
     });
-    const said = `${report.plan ? 'Applied the plan' : 'Plan'} ${code(digest)} (SHA-256 of the report of the dry run).`;
+    const said = `${report.dryRun ? 'Plan' : 'Applied the plan'} ${code(digest)} (SHA-256 of the report of the dry run).`;
     return [said, '', ...keepWithin(notes, PART, (left) => `- ${left} more: see the report`), ''];
 }
 function errorPart(report) {
@@ -38882,14 +38884,28 @@ var referrer = __nccwpck_require__(3530);
 
 
 
+
 const MOST_PROBLEMS = 20; // problems beyond these are of the same kind
 const FAILED = 'is not done: a plan with failures cannot be applied. Mend them and plan again';
 const NO_PLAN = 'is missing: the report is of a rollback, or of an older version. Plan again';
 const approved_plan_digest = schemas/* string */.YjP().refine(digest/* isDigest */.Bc, 'is not a digest');
 const previous = schemas/* union */.KCZ([schemas/* literal */.euz('unknown'), approved_plan_digest]).nullable();
 const approved_plan_name = schemas/* string */.YjP();
+const tag = approved_plan_name.refine(oci_reference/* isTag */.dz, 'is not a tag');
 const attached = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({ digest: approved_plan_digest, artifactType: approved_plan_name, subject: approved_plan_digest, tag: approved_plan_name.nullable() }));
-const includeForeign = schemas/* union */.KCZ([schemas/* boolean */.zMY(), schemas/* array */.YOg(approved_plan_name).readonly()]);
+/** All items, or what is wrong with the first wrong ones: a hostile file may have millions of those. */
+const listOf = (item, message) => schemas/* array */.YOg(schemas/* unknown */.L5J(), message).transform((items, { addIssue }) => {
+    let wrong = 0;
+    return items.flatMap((each, index) => {
+        const { data, error } = wrong < MOST_PROBLEMS ? item.safeParse(each) : {};
+        if (error !== undefined)
+            wrong += 1;
+        for (const issue of error?.issues ?? [])
+            addIssue({ code: 'custom', message: wordsOf(issue), path: [index, ...issue.path] });
+        return data === undefined ? [] : [data];
+    });
+});
+const includeForeign = schemas/* union */.KCZ([schemas/* boolean */.zMY(), listOf(approved_plan_name)]);
 /** The options that decide what belongs to an image. */
 const choices = schemas/* strictObject */.rej({ referrers: schemas/* boolean */.zMY(), skipMissing: schemas/* boolean */.zMY(), includeForeign }, NO_PLAN);
 /** The schemas are built when there is a plan: most runs have none. */
@@ -38901,15 +38917,15 @@ const planSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
     steps: schemas/* array */.YOg(schemas/* unknown */.L5J()),
     certain: schemas/* boolean */.zMY(),
     bytes: schemas/* unknown */.L5J(),
-    tags: schemas/* array */.YOg(schemas/* strictObject */.rej({ tag: approved_plan_name, from: previous, to: approved_plan_digest })),
-    rules: schemas/* array */.YOg(approved_plan_name).optional(),
+    tags: listOf(schemas/* strictObject */.rej({ tag, from: previous, to: approved_plan_digest })),
+    rules: listOf(approved_plan_name).optional(),
     rights: schemas/* unknown */.L5J().optional(),
     apply: schemas/* strictObject */.rej({
         source: approved_plan_name, // SRC and DST as the dry run was asked for them
         destination: approved_plan_name,
-        platforms: schemas/* array */.YOg(approved_plan_name).nullable(),
-        stays: schemas/* array */.YOg(schemas/* strictObject */.rej({ tag: approved_plan_name, at: approved_plan_digest })),
-        attached: schemas/* array */.YOg(attached).readonly(), // to the image, at the source
+        platforms: listOf(approved_plan_name).nullable(),
+        stays: listOf(schemas/* strictObject */.rej({ tag, at: approved_plan_digest })),
+        attached: listOf(attached), // to the image, at the source
         contents: approved_plan_digest, // of all manifests and blobs, see `contentsOf`
     }, NO_PLAN),
 }));
@@ -38923,10 +38939,13 @@ const reportSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
     policy: approved_plan_digest.optional(),
     plan: approved_plan_digest.optional(),
     choices,
-    plans: schemas/* array */.YOg(planSchema, NO_PLAN),
-    images: schemas/* array */.YOg(schemas/* looseObject */._H3({
+    plans: listOf(planSchema, NO_PLAN),
+    images: listOf(schemas/* looseObject */._H3({
+        source: approved_plan_name,
         destination: approved_plan_name,
         target: approved_plan_name,
+        tag,
+        digest: approved_plan_digest.nullable(),
         sourceDigest: approved_plan_digest.nullable(),
         previousDigest: previous,
         status: schemas/* enum */.k5n(['planned', 'unchanged', 'skipped'], FAILED),
@@ -38940,7 +38959,7 @@ function readApprovedPlan(text, note) {
     const found = problemsOf(text);
     for (const [index, problem] of found.problems.entries())
         if (index < MOST_PROBLEMS)
-            note(problem);
+            note((0,core_text/* oneLine */.TN)(problem, 500));
     if (found.problems.length > MOST_PROBLEMS)
         note(`and ${found.problems.length - MOST_PROBLEMS} more problems`);
     if (found.problems.length > 0 || found.data === undefined)
@@ -38959,31 +38978,45 @@ function problemsOf(text) {
     const { data, error } = reportSchema.safeParse(json);
     if (error === undefined)
         return { data, problems: [...contradictions(data), ...data.plans.flatMap(damage)] };
-    const problems = error.issues.map((issue) => {
-        const extra = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => (0,core_text/* quote */.hD)(key)) : [];
-        const said = extra.length > 0 ? `${extra.join(', ')}: edited, or of a newer version` : issue.message;
-        return `${issue.path.join('.') || 'the document'}: ${said}`;
-    });
-    return { problems };
+    return { problems: error.issues.map((issue) => `${issue.path.join('.') || 'the document'}: ${wordsOf(issue)}`) };
+}
+function wordsOf(issue) {
+    if (issue.code !== 'unrecognized_keys')
+        return issue.message;
+    const keys = issue.keys.filter((_, at) => at < MOST_PROBLEMS);
+    return `${keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')}: edited, or of a newer version`;
 }
 /** People read the table of images, and the plans are applied: both must say the same, and name each tag once. */
 function contradictions({ images, plans }) {
-    const shown = images.map(({ target, destination, sourceDigest, previousDigest, status }) => {
-        const key = JSON.stringify([keyOf(target, destination), sourceDigest, previousDigest]);
-        return { key, isOptional: status === 'skipped' };
+    const shown = new Map();
+    const twice = images.flatMap((row) => {
+        const key = keyOf(row.target, row.destination);
+        return shown.size < shown.set(key, row).size ? [] : [key];
     });
-    const wanted = plans.flatMap((plan) => tagsOf(plan).map(([tag, { from }]) => JSON.stringify([keyOf(plan.target, named(plan, tag)), plan.digest, from])));
-    const rows = new Set(shown.map(({ key }) => key));
-    const known = new Set();
-    const differ = wanted.filter((key) => !rows.has(key) || known.has(key) || !known.add(key));
-    const extra = shown.filter(({ key, isOptional }) => !isOptional && !known.has(key)).map(({ key }) => key);
-    return [...new Set([...differ, ...extra])].map((key) => `images and plans do not agree about ${JSON.parse(key)[0]}`);
+    const differ = plans.flatMap((plan) => tagsOf(plan).flatMap(([tag, approved]) => {
+        const key = keyOf(plan.target, named(plan, tag));
+        const row = shown.get(key);
+        // A second plan for the tag finds no row.
+        shown.delete(key);
+        return row !== undefined && isSaid(row, plan, tag, approved) ? [] : [key];
+    }));
+    const extra = [...shown].flatMap(([key, { status }]) => (status === 'skipped' ? [] : [key]));
+    return [...new Set([...twice, ...differ, ...extra])].map((key) => `images and plans do not agree about ${key}`);
+}
+function isSaid(row, { source, digest }, tag, { from, stays }) {
+    const isLeft = stays && from !== digest;
+    const said = { source, tag, sourceDigest: digest, previousDigest: from, digest: isLeft ? from : digest };
+    // Of an image whose tag stays something may be missing.
+    const statuses = isLeft ? ['skipped'] : stays ? ['planned', 'unchanged'] : ['planned'];
+    return statuses.includes(row.status) && Object.entries(said).every(([member, value]) => row[member] === value);
 }
 /** Anything could be attached to anything by a plan that was edited. The manifests themselves are looked at later. */
-function damage({ destination, digest, tags, apply }) {
+function damage({ source, destination, digest, tags, apply }) {
     const wrong = apply.attached.filter(({ subject, tag }) => tag !== null && !(0,referrer/* attachedTags */.EJ)(subject).includes(tag));
     const elsewhere = tags.filter(({ to }) => to !== digest);
+    const others = [source, apply.source].filter((text) => (/@(sha\d+:.*)$/.exec(text)?.[1] ?? digest) !== digest);
     return [
+        ...others.map((text) => `${destination}: ${text} names another digest than ${digest}, which would be promoted`),
         ...wrong.map(({ tag }) => `${destination}: ${tag} is not a tag of signatures of that manifest`),
         ...elsewhere.map(({ tag, to }) => `${destination}: the tag ${tag} would move to ${to}, which is not the image`),
     ];
@@ -39016,7 +39049,7 @@ function approvedPlan(inputs) {
     const plan = inputs.file('plan', (text) => readApprovedPlan(text, note), rollback_report/* LARGEST_REPORT */.MI);
     if (plan === undefined)
         return { pairs: [], choices: {} };
-    const isJudged = plan.images.some(({ rules }) => rules !== undefined);
+    const isJudged = plan.policy !== undefined || plan.images.some(({ rules }) => rules !== undefined);
     if (isJudged && !['policy', 'signer-key', 'signer-issuer'].some((name) => inputs.has(name)))
         note(`was judged by a policy, and is judged again: give ${inputs.spell('policy')}`);
     return { pairs: inputs.parsed('plan', () => pairsOf(plan.images)) ?? [], choices: { plan, ...plan.choices } };
@@ -39743,6 +39776,10 @@ function checkRelease(inputs, pairs, sets) {
     }
     if (inputs.flag('atomic') && inputs.has('shard'))
         inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`);
+    const record = inputs.text('record-file');
+    const taken = ['report', 'plan', 'rollback'].find((name) => record !== undefined && inputs.text(name) === record);
+    if (taken !== undefined)
+        inputs.problem('record-file', `is the file of ${inputs.spell(taken)}: name another`);
     if (inputs.flag('atomic') && !inputs.has('report'))
         inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`);
 }
@@ -40238,6 +40275,7 @@ const LONGEST_MAJOR = 5;
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
 const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/;
 const VERSION = /^[vV]?(\d+)(?:\.(\d+))?(?:\.(\d+))?((?:[-_]\S*)?)$/;
+const CLOCK_SKEW = 3_600_000; // milliseconds by which the clocks of two machines may differ
 const HOURS = { h: 1, d: 24, w: 7 * 24 };
 const tag_selection_text = () => schemas/* string */.YjP().min(1).max(LONGEST_PATTERN);
 const glob = () => tag_selection_text().regex(/^[\w.*?-]+$/, 'is not a glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them');
@@ -40296,6 +40334,8 @@ async function selectTags(selection, tags, times) {
     if (age !== undefined || by === 'created') {
         await Promise.all(left.map(async (tag) => made.set(tag, (await times?.of(tag)) ?? Number.NaN)));
         sift((tag) => (Number.isNaN(made.get(tag)) ? 'without a creation time' : undefined));
+        const latestTime = (times?.now ?? 0) + CLOCK_SKEW;
+        sift((tag) => ((made.get(tag) ?? 0) > latestTime ? 'made in the future' : undefined));
         const oldest = age === undefined ? Number.NEGATIVE_INFINITY : (times?.now ?? 0) - durationOf(age);
         sift((tag) => ((made.get(tag) ?? 0) < oldest ? `older than ${age}` : undefined));
     }
@@ -44291,7 +44331,7 @@ async function promote(config, host, context) {
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
     const { dryRun, rollback, shard, plan, referrers, skipMissing, includeForeign } = config;
     if (plan !== undefined)
-        context.log.info(`Applying the plan ${config.reads} (${plan.digest})`);
+        context.log.info(`${dryRun ? 'Checking' : 'Applying'} the plan ${config.reads} (${plan.digest})`);
     if (plan?.policy !== undefined && run.policy !== plan.policy)
         context.log.warn('the policy is not the one that the plan was judged by: this one decides');
     const { rows, plans, copied = [] } = await carryOut(run, started, signal);
@@ -44543,6 +44583,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 var copy_graph = __nccwpck_require__(4729);
 // EXTERNAL MODULE: ./lib/copy/require-signed.js
 var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 9 modules
@@ -44580,12 +44622,7 @@ function isOfType(type, predicateType) {
     return bases.some((base) => predicateType === base || predicateType?.startsWith(`${base}/v`));
 }
 /** Where predicates say when they were made: scans, provenance (v1, v0.2), summaries, promotions, SPDX, CycloneDX. */
-const TIMES = [
-    'metadata.scanFinishedOn',
-    'runDetails.metadata.finishedOn',
-    'metadata.buildFinishedOn',
-    'timeCreated',
-].concat('promotedOn', 'creationInfo.created', 'metadata.timestamp');
+const TIMES = 'metadata.scanFinishedOn runDetails.metadata.finishedOn metadata.buildFinishedOn timeCreated promotedOn creationInfo.created metadata.timestamp'.split(' ');
 /** RFC 3339. `Date.parse` alone takes far more, and by the rules of the engine. */
 const TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
 /** Milliseconds since the epoch. */
@@ -44849,16 +44886,15 @@ function ruleSchema(signers) {
         labels: wantedValues,
         annotations: wantedValues,
         nothing: schemas/* literal */.euz(true, unless('is not true')).optional(),
-    }).refine((rule) => asksFor(rule) !== (rule.nothing === true), {
+    }).refine(({ signed, attested, labels, annotations, 'max-age': maxAge, nothing = false }) => {
+        const asked = [...signed, ...attested, ...Object.keys(labels), ...Object.keys(annotations)];
+        return (asked.length > 0 || maxAge !== undefined) !== nothing;
+    }, {
         error: ({ input }) => input.nothing
             ? 'says nothing: true and asks for something'
             : 'asks for nothing; if that is meant, say nothing: true',
         when,
     });
-}
-function asksFor({ signed, attested, labels, annotations, 'max-age': maxAge }) {
-    const all = [...signed, ...attested, ...Object.keys(labels), ...Object.keys(annotations)];
-    return all.length > 0 || maxAge !== undefined;
 }
 
 ;// CONCATENATED MODULE: ./lib/trust/load-policy.js
@@ -44904,8 +44940,9 @@ function readPolicy(inputs, note) {
         exclude('policy', given);
         return parsePolicy(inputs.policy, inputs.readFile, (problem) => note('policy', problem));
     }
+    const others = given.filter((option) => option !== 'signer-key');
     if (inputs['signer-key'] !== undefined)
-        exclude('signer-key', given.filter((option) => option !== 'signer-key'));
+        exclude('signer-key', others);
     else {
         const missing = IDENTITY.filter((option) => inputs[option] === undefined).map(inputs.spell);
         const [first = 'signer-issuer'] = given;
@@ -44927,8 +44964,6 @@ function readPolicy(inputs, note) {
     return signer && policyOfOne(name, signer);
 }
 
-// EXTERNAL MODULE: ./lib/core/errors.js
-var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var reference = __nccwpck_require__(3940);
 ;// CONCATENATED MODULE: ./lib/trust/policy.js
@@ -44937,10 +44972,6 @@ var reference = __nccwpck_require__(3940);
 
 
 
-
-function refused({ code, message, hint }) {
-    return new errors/* PromoteError */.jG(code, message, { side: 'source', hint });
-}
 const MOST_REASONS = 5;
 /** How far the clocks of two machines may differ. */
 const CLOCK_SKEW = 3_600_000;
@@ -45178,6 +45209,7 @@ function ageProblem(time, most, now) {
 
 
 
+
 /**
  * What judges each image for each destination, by what was discovered: the manifests that are copied, and what was attached
  * to them at that time. Nothing is listed again, so a registry that shows another list later changes nothing.
@@ -45211,7 +45243,7 @@ async function createJudge(inputs, run) {
         for (const rule of job.judgement.rules)
             context.log.info(`${job.source} → ${job.target}: ${rule}`);
         if (refusal !== undefined)
-            throw refused(refusal);
+            throw new errors/* PromoteError */.jG(refusal.code, refusal.message, { side: 'source', hint: refusal.hint });
         return image;
     };
     return { judge: judgeImage, signers: policy.signers, ...(policy.digest && { policy: policy.digest }) };
@@ -45289,10 +45321,12 @@ async function discover(source, root, options, semaphore) {
     try {
         const own = await checkPlatform(source, root, options.platforms);
         const found = await explore(source, root, options, permits, budget, attachmentsOf);
-        const graph = { ...flatten(root, found, options, isSought), ...own };
+        const graph = { ...flatten(root, found, options, () => true), ...own };
         if (requireSigned)
             await (0,require_signed/* checkSigned */.J)(graph, source, permits);
-        return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph };
+        if (!isSought || (referrers && approved === undefined))
+            return graph;
+        return { ...flatten(root, found, options, ({ isLeft }) => referrers && !isLeft), ...own, judged: graph };
     }
     catch (thrown) {
         budget.release();
@@ -45400,7 +45434,7 @@ function noPlatform(wanted, there) {
     return new errors/* PromoteError */.jG('PLATFORM_MISSING', message, { side: 'source', hint });
 }
 /** Puts what was found in upload order: config and layers, children, the manifest itself, then what is attached to it. */
-function flatten(root, found, { platforms, includeForeign = false }, withAttached) {
+function flatten(root, found, { platforms, includeForeign = false }, isCopied) {
     const nodes = new Map();
     const attached = new Map();
     const visited = new Set();
@@ -45425,7 +45459,7 @@ function flatten(root, found, { platforms, includeForeign = false }, withAttache
             addLeftOut(nodes, child, left);
         }
         addManifest(nodes, manifest, about);
-        for (const attachment of withAttached ? attachments : []) {
+        for (const attachment of attachments.filter(isCopied)) {
             const { artifactType, subject, tag = null } = attachment;
             const { digest } = attachment.manifest.descriptor;
             visit(digest, attachment);
@@ -45673,8 +45707,9 @@ async function readSource({ pair, jobs }, session, lookups, { config, copy, cont
     const platforms = pair.platforms ?? config.platforms;
     // Several tags may name the same image: it is discovered once.
     const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
-    const listed = approved && config.referrers ? { attached: approved.apply.attached, warn: context.log.warn } : undefined;
-    const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined, approved: listed };
+    const judged = config.trust !== undefined;
+    const listed = approved && config.referrers && { attached: approved.apply.attached, judged, warn: context.log.warn };
+    const options = { ...config, platforms, lookups, held, judged, approved: listed || undefined };
     const graph = await (0,memo/* getOrAdd */.PD)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
     const changed = `${name}: what belongs to the image is not what belonged to it when the plan was made.`;
     for (const job of jobs)
@@ -45852,9 +45887,16 @@ var record = __nccwpck_require__(3617);
 
 
 
-/** @param signers any of them may have signed; undefined: no signature is verified. @returns the oldest record first. */
+
+/**
+ * @param signers any of them may have signed; undefined: no signature is verified.
+ * @returns the oldest first. @throws PromoteError UNSUPPORTED when too much is attached: no record would be wrong.
+ */
 async function historyOf(subject, attachments, signers, verifier, read) {
     const { evidence, refusals } = await (0,trust_evidence/* readEvidence */.A)(subject, attachments, read);
+    const unread = refusals.find(({ attachment }) => attachment === null);
+    if (unread !== undefined)
+        throw new errors/* PromoteError */.jG('UNSUPPORTED', unread.message, { side: 'destination' });
     const records = evidence.map(async (each) => {
         const said = each.predicateType === record/* PROMOTION_TYPE */.f ? (0,record/* readRecord */.aE)(each.predicate) : undefined;
         return said === undefined ? [] : [{ ...told(said, each), ...(await whoSigned(each, signers, verifier)) }];
@@ -45883,15 +45925,15 @@ async function whoSigned(evidence, signers, verifier) {
     const refused = [];
     for (const [signer, wanted] of signers ?? []) {
         const verdict = await verifier.verify(evidence, wanted);
-        if ('signer' in verdict)
-            return { signer, signedBy: nameOf(verdict.signer), problem: null };
+        if ('signer' in verdict) {
+            const { signer: by } = verdict;
+            const name = by.method === 'key' ? `key ${by.key}` : `${by.subject} (${by.issuer})`;
+            return { signer, signedBy: (0,core_text/* oneLine */.TN)(name), problem: null };
+        }
         refused.push(verdict.refusal.message);
     }
     const problem = signers === undefined ? 'set signer-key or policy to have it verified' : (0,core_text/* oneLine */.TN)(refused.join(' '));
     return { signer: null, signedBy: null, problem };
-}
-function nameOf(by) {
-    return by.method === 'key' ? `key ${by.key}` : (0,core_text/* oneLine */.TN)(`${by.subject} (${by.issuer})`);
 }
 function history_text(said) {
     return said === undefined ? null : (0,core_text/* oneLine */.TN)(said, 500);
@@ -45913,7 +45955,7 @@ function historyLines(name, digest, records) {
             each.signer === null ? `    NOT VERIFIED: ${each.problem}` : `    signed by ${each.signer}: ${each.signedBy}`,
         ];
     });
-    return [`${name} is at ${digest}: ${count}`, ...blocks.flat()];
+    return [`${name} is at ${digest}: ${count}`, ...blocks.flat().map((line) => (0,core_text/* cut */.Jj)(line, 4000))];
 }
 
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -48370,18 +48412,6 @@ function asImage(root, attachments) {
         source: { name: 'the signature', resolve: refuse, manifest: refuse, referrers: refuse, find: refuse, blob },
     };
 }
-function notSigned(error, name) {
-    if (error.code === 'CANCELLED' || error.code === 'ABANDONED' || error.code === 'INTERNAL')
-        return error;
-    const message = `${name}: the promotion was not signed, and no tag was moved: ${error.message}`;
-    const hint = 'Let the account of the destination push attachments too: manifests by digest and tags sha256-….';
-    return error.with({
-        code: 'SIGNING',
-        side: 'destination',
-        message,
-        hint: [error.hint, hint].filter(Boolean).join(' '),
-    });
-}
 
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
@@ -48536,6 +48566,18 @@ async function signOne({ repository, root, children, image }, promotion, signAs,
     const find = (0,attachments/* attachmentsAt */.gT)(store, copy.semaphore);
     return signSubjects(subjects, { promotion, signAs }, signing, { find, read: (0,require_signed/* blobsOf */.O)(store, copy.semaphore), write });
 }
+function notSigned(error, name) {
+    if (error.code === 'CANCELLED' || error.code === 'ABANDONED' || error.code === 'INTERNAL')
+        return error;
+    const message = `${name}: the promotion was not signed, and no tag was moved: ${error.message}`;
+    const hint = 'Let the account of the destination push attachments too: manifests by digest and tags sha256-….';
+    return error.with({
+        code: 'SIGNING',
+        side: 'destination',
+        message,
+        hint: [error.hint, hint].filter(Boolean).join(' '),
+    });
+}
 /** Signs what has arrived, before any of its tags moves. */
 async function signEach(images, sign, run) {
     const arrivals = [...arrivalsOf(images, () => true)];
@@ -48606,7 +48648,7 @@ function reportJson(report) {
 }
 /** SHA-256 of the plan that a dry run has made, as its file has it, or that was applied. */
 function planDigest(report) {
-    return report.plan ?? (report.dryRun && report.plans ? (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .digestOf */ .ol)(Buffer.from(reportJson(report))) : undefined);
+    return report.dryRun && report.plans ? (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .digestOf */ .ol)(Buffer.from(reportJson(report))) : report.plan;
 }
 /** A row of a tag for which nothing was copied. */
 function tagRow(row, tag) {
@@ -49144,7 +49186,6 @@ function isOne(...members) {
 /** Subjects of a statement that are looked at. */
 const MOST_SUBJECTS = 1024;
 const HASHES = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
-const annotations = zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).nullish();
 const statementSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
     _type: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
     subject: zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()),
@@ -49154,7 +49195,6 @@ const statementSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
 const subjectSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
     name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
     digest: zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()),
-    annotations: annotations.catch(undefined),
 });
 /** containers/image docs/containers-signature.5.md. */
 const simpleSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
@@ -49163,7 +49203,6 @@ const simpleSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
         image: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ 'docker-manifest-digest': zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP() }),
         type: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('cosign container image signature'),
     }),
-    optional: annotations,
 });
 /**
  * @param payload of a simple signing layer.
@@ -49178,7 +49217,7 @@ function readClaim(bundle, subject, payload) {
     const { algorithm = 'SHA2_256', digest = '' } = messageSignature?.messageDigest ?? {};
     if ((0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)(HASHES[algorithm]).update(subject.bytes).digest('base64') !== digest)
         throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
-    return { ...SIGNATURE, names: [], annotations: {}, signed: subject.bytes };
+    return { ...SIGNATURE, names: [], signed: subject.bytes };
 }
 const SIGNATURE = { kind: 'signature', predicateType: undefined, predicate: undefined };
 function readStatement(payload, digest) {
@@ -49188,23 +49227,21 @@ function readStatement(payload, digest) {
         const { data } = subjectSchema.safeParse(each);
         return data !== undefined && Object.hasOwn(data.digest, algorithm) && data.digest[algorithm] === hex ? [data] : [];
     });
-    const [first] = subjects;
-    if (first === undefined)
+    if (subjects.length === 0)
         throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'states something about another image');
     return {
         kind: predicateType === _signature_js__WEBPACK_IMPORTED_MODULE_4__/* .SIGNATURE_PREDICATE */ .vQ ? 'signature' : 'attestation',
         predicateType,
         predicate,
         names: subjects.flatMap(({ name }) => name || []),
-        annotations: first.annotations ?? {},
         signed: preAuthEncoding(_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .IN_TOTO */ .B1, payload),
     };
 }
 function readSimpleSigning(payload, digest) {
-    const { critical, optional } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .check */ .z6)(simpleSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .qF)(payload), 'simple signing payload');
+    const { critical } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .check */ .z6)(simpleSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .qF)(payload), 'simple signing payload');
     if (critical.image['docker-manifest-digest'] !== digest)
         throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
-    return { ...SIGNATURE, names: [critical.identity['docker-reference']], annotations: optional ?? {}, signed: payload };
+    return { ...SIGNATURE, names: [critical.identity['docker-reference']], signed: payload };
 }
 /** What a DSSE signature is over: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, lengths in bytes. */
 function preAuthEncoding(type, payload) {
@@ -49290,7 +49327,7 @@ async function readPayload(subject, { form, layer, attachment }, read) {
             throw tooLarge;
         const bundle = form === 'bundle' ? (0,_bundle_js__WEBPACK_IMPORTED_MODULE_0__/* .readBundle */ .Bo)(bytes) : (0,_bundle_js__WEBPACK_IMPORTED_MODULE_0__/* .bundleOfLayer */ .nV)(form, layer, bytes);
         const { signed, ...claim } = (0,_claim_js__WEBPACK_IMPORTED_MODULE_1__/* .readClaim */ .j)(bundle, subject, form === 'sig' ? bytes : undefined);
-        return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } };
+        return { ...claim, form, attachment, proof: { ...proofOf(bundle), signed } };
     }
     catch (thrown) {
         return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .refusalOf */ .O)(thrown, attachment);
@@ -49511,15 +49548,17 @@ function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }) {
 /* harmony export */ });
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(3085);
 /* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2836);
 /* harmony import */ var _keyed_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(6188);
 /* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4130);
-/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(4576);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(4576);
 /* harmony import */ var _signer_identity_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(1277);
 /**
  * Whether a signer made an evidence. Certificates, log entries and timestamps are verified by the library, which is loaded
  * by the first signer that needs it. Offline: everything that is trusted is in the trusted_root.json.
  */
+
 
 
 
@@ -49610,12 +49649,10 @@ async function readRoots(text) {
     }
 }
 function documentsIn(text) {
-    try {
-        return [JSON.parse(text)];
-    }
-    catch {
-        return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]));
-    }
+    const whole = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_6__/* .parseJson */ .q)(text);
+    return whole !== undefined
+        ? [whole]
+        : text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]));
 }
 /** The extensions of the certificate, by the first root that vouches for it; else the failure that says most. */
 async function verifyByAny(proof, roots, key) {
@@ -49667,8 +49704,8 @@ async function verifyBy(proof, root, key) {
 }
 /** DER of the key or certificate that the log saw; the library does not compare it. */
 function verifierIn(kind, body) {
-    const found = (0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
-    const raw = (0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(found, 'x509Certificate', 'rawBytes') ?? (0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(found, 'publicKey', 'rawBytes');
+    const found = (0,_signature_js__WEBPACK_IMPORTED_MODULE_7__.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
+    const raw = (0,_signature_js__WEBPACK_IMPORTED_MODULE_7__.at)(found, 'x509Certificate', 'rawBytes') ?? (0,_signature_js__WEBPACK_IMPORTED_MODULE_7__.at)(found, 'publicKey', 'rawBytes');
     if (typeof raw === 'string')
         return Buffer.from(raw, 'base64');
     const pem = Buffer.from(String(found), 'base64').toString('utf8');
@@ -49680,7 +49717,7 @@ function explain(thrown) {
         return thrown;
     const { message, cause } = thrown instanceof Error ? thrown : new Error(String(thrown));
     const because = cause instanceof Error ? `${message} (${cause.message})` : message;
-    const code = String((0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(thrown, 'code') ?? '');
+    const code = String((0,_signature_js__WEBPACK_IMPORTED_MODULE_7__.at)(thrown, 'code') ?? '');
     return new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A(reasonOf(code, because), `is not proven by the trusted root: ${because}`);
 }
 function reasonOf(code, message) {

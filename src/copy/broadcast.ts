@@ -8,7 +8,7 @@ import type { Semaphore } from './semaphore.ts'
 export type ReadAhead = Readonly<{
   /** Bytes that are kept for the slowest subscriber: the fastest may be this far ahead. */
   window: number
-  /** Milliseconds that the others wait, with a full window, for a subscriber that has not started to read. */
+  /** Milliseconds that a full window, or the permit of those that have finished, is kept for one that has not started to read. */
   patience: number
 }>
 
@@ -78,7 +78,11 @@ export class Broadcast {
     if (!this.#reading.delete(subscriber)) return
     this.#dropTaken()
     this.#wake()
-    if (this.#reading.size > 0) return
+    if (this.#reading.size > 0) this.#limitWait()
+    else this.#closeSource()
+  }
+
+  #closeSource(): void {
     clearTimeout(this.#timer)
     this.#closed = this.#stream?.return(undefined).then(ignore, ignore)
   }
@@ -132,7 +136,10 @@ export class Broadcast {
     this.#wake()
   }
 
-  /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
+  /**
+   * Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. With blobs
+   * smaller than the window the others have finished by then, and a registry that does not answer would keep every permit.
+   */
   #limitWait(): void {
     this.#timer ??= setTimeout(() => {
       for (const subscriber of this.#reading) if (subscriber.state === 'waiting') this.leave(subscriber)

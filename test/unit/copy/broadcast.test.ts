@@ -260,6 +260,34 @@ describe('a slow destination', () => {
   })
 })
 
+describe('a registry that does not answer', () => {
+  test.each([
+    ['small blobs', makeImage({ layers: [1000, 2000, 3000], seed: 3 })],
+    ['blobs of one window', makeImage({ layers: [WINDOW, WINDOW], seed: 4 })],
+    ['an index', makeIndex({ platforms: ['linux/amd64', 'linux/arm64'], sharedLayers: 1 })],
+  ])('does not keep the permits from another one: %s', async (_name, built) => {
+    const source = seeded(built)
+    const [late, fast] = threeTargets() as [MemoryStore, MemoryStore]
+    let answer: () => void = () => undefined
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    const silent: MemoryStore = Object.assign(Object.create(late), {
+      async startUpload(...args: Parameters<MemoryStore['startUpload']>) {
+        await answered
+        return late.startUpload(...args)
+      },
+    })
+    const run = testRun({ readAhead: { ...READ_AHEAD, patience: 1 }, semaphore: createSemaphore(1) })
+    const done = distribute({ source, targets: [silent, fast], run })
+    while (fast.tagged.size === 0) await new Promise((resolve) => setImmediate(resolve))
+    expect(late.blobs.size).toBe(0)
+    answer()
+    expect(await done).toEqual(['arrived', 'arrived'])
+    expect(missing(late, built)).toEqual([])
+  })
+})
+
 describe('a slow registry that several images go to', () => {
   test('does not keep another registry waiting for an image that waits for the layers of the first', async () => {
     const sources = memoryRegistry('source.example.com', { side: 'source' })

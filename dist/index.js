@@ -31979,7 +31979,11 @@ class Broadcast {
         this.#dropTaken();
         this.#wake();
         if (this.#reading.size > 0)
-            return;
+            this.#limitWait();
+        else
+            this.#closeSource();
+    }
+    #closeSource() {
         clearTimeout(this.#timer);
         this.#closed = this.#stream?.return(undefined).then(ignore, ignore);
     }
@@ -32037,7 +32041,10 @@ class Broadcast {
         this.#timer = undefined;
         this.#wake();
     }
-    /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
+    /**
+     * Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. With blobs
+     * smaller than the window the others have finished by then, and a registry that does not answer would keep every permit.
+     */
     #limitWait() {
         this.#timer ??= setTimeout(() => {
             for (const subscriber of this.#reading)

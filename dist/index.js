@@ -32269,7 +32269,7 @@ async function upload(session, subscriber, reader, retries, onSent) {
 
 /** How many times a manifest is put again after its missing blobs were sent. */
 const MISSING_ROUNDS = 3;
-/** Milliseconds, doubled each round: 7 s in all. */
+/** Milliseconds, doubled each round, each between half and all of it: 3.5 to 7 s in all. */
 const MISSING_WAIT = 1000;
 /**
  * Copies one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
@@ -33560,7 +33560,7 @@ function createRetries(most, context, onRetry) {
 /* harmony export */ });
 /**
  * Secret values. A `Secret` prints as `***`. `reveal()` is called only where the value is sent to a server or to the
- * standard input of a program. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
+ * standard input of a program, and where its spelling is checked. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
  * plain, base64, URL-encoded and JSON form.
  */
 const HIDDEN = '***';
@@ -39233,7 +39233,7 @@ function certificates(value, { around }) {
 }
 /** In a pod its service account is the way into these. */
 const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/;
-/** Which options of one side go together; DESIGN "Credentials". */
+/** Which options of one side go together: docs/credentials.md. */
 function checkCredentials(inputs) {
     const has = (name) => inputs.has(name);
     const spell = (name) => inputs.spell(name);
@@ -44372,7 +44372,10 @@ async function carryOut(run, started, signal) {
         return promoteImages(run, started, signal);
     return (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2844))).readHistory(run);
 }
-/** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
+/**
+ * The story of a promotion, stage by stage. An image that fails at a destination is finished: its job has its rows, and the
+ * later stages leave it out.
+ */
 async function promoteImages(run, started, signal) {
     const { config } = run;
     const sessions = (0,session/* openSessions */.w)([config.source, ...config.destinations], run);
@@ -44420,7 +44423,7 @@ function reportPlans(planned, all, run) {
             (0,release_run/* finish */.O9)(image, run);
     return plans;
 }
-/** Each destination gets its tags as soon as all its images are there. It does not wait for another destination. */
+/** Each destination gets its tags as soon as all its images are there. Its tags do not wait for another destination. */
 async function copyThenTagEach(planned, run) {
     const copied = startCopies(planned, run);
     const targets = new Set(planned.map(({ job }) => job.target));

@@ -63,7 +63,10 @@ async function carryOut(run: Run, started: number, signal: Deferrable): Promise<
   return (await import(/* webpackMode: "eager" */ './release/read-history.ts')).readHistory(run)
 }
 
-/** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
+/**
+ * The story of a promotion, stage by stage. An image that fails at a destination is finished: its job has its rows, and the
+ * later stages leave it out.
+ */
 async function promoteImages(run: Run, started: number, signal: Deferrable): Promise<Result> {
   const { config } = run
   const sessions = openSessions([config.source, ...config.destinations], run)
@@ -108,7 +111,7 @@ function reportPlans(planned: readonly PlannedDestination[], all: readonly Liste
   return plans
 }
 
-/** Each destination gets its tags as soon as all its images are there. It does not wait for another destination. */
+/** Each destination gets its tags as soon as all its images are there. Its tags do not wait for another destination. */
 async function copyThenTagEach(planned: readonly PlannedDestination[], run: Run): Promise<CopiedDestination[]> {
   const copied = startCopies(planned, run)
   const targets = new Set(planned.map(({ job }) => job.target))

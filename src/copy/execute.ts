@@ -20,7 +20,7 @@ export type Counter = { -readonly [K in keyof Bytes]: Bytes[K] }
 
 /** How many times a manifest is put again after its missing blobs were sent. */
 const MISSING_ROUNDS = 3
-/** Milliseconds, doubled each round: 7 s in all. */
+/** Milliseconds, doubled each round, each between half and all of it: 3.5 to 7 s in all. */
 const MISSING_WAIT = 1000
 
 /**

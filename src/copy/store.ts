@@ -61,7 +61,7 @@ export interface Target extends Source {
 
 /**
  * OpenShift's registry also answers for content that an image stream only refers to, and fetches it from another registry
- * (pull-through: openshift/image-registry pullthroughblobstore.go). There, only a mount that is answered with 201 is a proof.
+ * (pull-through: openshift/image-registry pullthroughblobstore.go). `provingAnswers` says which answers are a proof there.
  */
 export type Evidence = Readonly<{
   /** Whether images of the repository were imported by reference: these are pulled through. */

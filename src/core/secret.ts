@@ -1,6 +1,6 @@
 /**
  * Secret values. A `Secret` prints as `***`. `reveal()` is called only where the value is sent to a server or to the
- * standard input of a program. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
+ * standard input of a program, and where its spelling is checked. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
  * plain, base64, URL-encoded and JSON form.
  */
 

@@ -73,7 +73,7 @@ function certificates(value: string, { around }: InputReader): string {
 /** In a pod its service account is the way into these. */
 const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/
 
-/** Which options of one side go together; DESIGN "Credentials". */
+/** Which options of one side go together: docs/credentials.md. */
 function checkCredentials(inputs: InputReader): void {
   const has = (name: string) => inputs.has(name)
   const spell = (name: string) => inputs.spell(name)

@@ -43651,7 +43651,7 @@ function answersOf(streams, kube) {
             const stream = await read(repository);
             return stream && imageOf(`${repository}:${tag}`, tag, stream, kube);
         },
-        /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
+        /** Blobs and manifests that the stream proves to be stored. Undefined: there is no stream, or it may not be read. */
         async stored(repository) {
             const layers = await streams.layers(repository);
             if (layers.state !== 'found')

@@ -1,30 +1,16 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { afterEach, describe, expect, test } from '@jest/globals'
-import { type Folder, temporary, type Variables } from '../bundle/run.ts'
+import { describe, expect, test } from '@jest/globals'
+import type { Variables } from '../bundle/run.ts'
 import { at, options, writes } from '../bundle/sides.ts'
 import { type Within, within } from '../bundle/within.ts'
 import { makeImage, seedImage } from '../support/cluster/image.ts'
-import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import type { EmbeddedRegistry } from '../support/cluster/plain.ts'
+import { openedByTests } from '../support/each-test.ts'
 import { seedSigned } from '../support/signed-layout.ts'
 
 /** The records that promotions left are read back, over real sockets. */
 
-const closing: (() => Promise<void> | void)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close()
-})
-
-async function registry(): Promise<EmbeddedRegistry> {
-  const started = await startRegistry()
-  closing.push(started.close)
-  return started
-}
-
-function folder(): Folder {
-  const made = temporary()
-  closing.push(made.remove)
-  return made
-}
+const { registry, folder } = openedByTests()
 
 function keys() {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })

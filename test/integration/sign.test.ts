@@ -1,34 +1,20 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { Ajv } from 'ajv'
-import { type Folder, temporary, type Variables } from '../bundle/run.ts'
+import type { Variables } from '../bundle/run.ts'
 import { at, byPassword, options, tagOf, writes } from '../bundle/sides.ts'
 import { type Within, within } from '../bundle/within.ts'
 import { startCluster } from '../support/cluster/cluster.ts'
 import { makeImage, makeIndex, seedImage } from '../support/cluster/image.ts'
-import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import type { EmbeddedRegistry } from '../support/cluster/plain.ts'
+import { openedByTests } from '../support/each-test.ts'
 import { seedSigned, textOf } from '../support/signed-layout.ts'
 
 /** What a promotion signs is what the next one verifies: in this process, over real sockets. */
 
-const closing: (() => Promise<void> | void)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close()
-})
-
-async function registry(): Promise<EmbeddedRegistry> {
-  const started = await startRegistry()
-  closing.push(started.close)
-  return started
-}
-
-function folder(): Folder {
-  const made = temporary()
-  closing.push(made.remove)
-  return made
-}
+const { closing, registry, folder } = openedByTests()
 
 const SCHEMA = join(import.meta.dirname, '..', '..', '..', 'docs', 'promotion-record.schema.json')
 function schemaErrors(statement: unknown) {

@@ -1,32 +1,17 @@
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from '@jest/globals'
-import { type Folder, temporary, type Variables } from '../bundle/run.ts'
+import { describe, expect, test } from '@jest/globals'
+import type { Variables } from '../bundle/run.ts'
 import { at, byPassword, differences, options, type SideOptions, tagOf, writes } from '../bundle/sides.ts'
 import { type Within, within } from '../bundle/within.ts'
 import { startCluster } from '../support/cluster/cluster.ts'
 import { makeImage, seedImage } from '../support/cluster/image.ts'
-import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import type { EmbeddedRegistry } from '../support/cluster/plain.ts'
+import { openedByTests } from '../support/each-test.ts'
 import { seedSigned, signedImage, textOf } from '../support/signed-layout.ts'
 
 /** A policy at work: images that cosign signed, in this process, over real sockets. */
 
-const closing: (() => Promise<void> | void)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close()
-})
-
-async function registry(): Promise<EmbeddedRegistry> {
-  const started = await startRegistry()
-  closing.push(started.close)
-  return started
-}
-
-function folder(files: Readonly<Record<string, string>>): Folder {
-  const made = temporary()
-  closing.push(made.remove)
-  for (const [name, text] of Object.entries(files)) made.file(name, text)
-  return made
-}
+const { closing, registry, folder } = openedByTests()
 
 const KEY = { 'signer-key': textOf('cosign.pub') }
 const GITHUB = {
